@@ -1,0 +1,39 @@
+# make demo and make test are all a newcomer needs; both set up .venv by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+# On Linux x86-64 the environment has onnxruntime-gpu, so that a provider that cannot load is tested
+# for real; the two builds own the same module, so it is one or the other.
+ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
+
+.PHONY: demo test lint clean
+
+demo: .venv/ready
+	$(BIN)/backlit demo -o out
+
+test: .venv/ready-test lint
+	$(BIN)/pytest -n 2
+
+lint: .venv/ready-test .typing/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .typing/backlit
+
+.venv/ready: pyproject.toml tests/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[$(ORT),export]"
+	touch $@
+
+# torchvision declares torch as it is built for CUDA; --no-deps keeps the CPU build of the constraints.
+.venv/ready-test: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --group test torch scikit-learn
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --no-deps torchvision
+	touch $@
+
+.typing/ready:
+	mkdir -p .typing/backlit
+	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
+	touch $@
+
+clean:
+	rm -rf .venv .typing out build *.egg-info

@@ -1,0 +1,185 @@
+"""The metadata of a Backlit file: one JSON object under one key, shared by export and runtime.
+
+Standard library only, so that both halves (and anyone else) can read it. The README specifies the
+format; the dataclasses below are that specification as types.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Literal
+
+from .errors import ContractError
+
+KEY = "backlit"
+SCHEMA = 1
+
+Resize = Literal["stretch", "crop"]
+Colour = Literal["RGB", "BGR", "grey"]
+Output = Literal["saliency", "gradient"]
+Relu = Literal["gradient", "deconvnet", "guided"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInput:
+    """The graph input ``image`` and how a picture becomes one.
+
+    Attributes:
+        dtype: ``uint8`` (pixels 0..255, prologue in the graph) or ``float32`` (no prologue: the
+            caller scales, normalises and orders the channels as ``Normalisation`` says).
+        layout: ``NHWC`` for uint8, ``NCHW`` for float32.
+        channels: 3, or 1 for grey.
+        height, width: pixels.
+        colour: channel order the *classifier* takes. A uint8 file always takes RGB (or grey) and
+            reorders inside; a float32 file must be given this order.
+        resize: ``stretch`` the whole image to height x width, or ``crop``: resize so that the
+            shorter side is ``round(size / crop_fraction)``, then cut the centre.
+        crop_fraction: see ``resize``; 0.875 is the usual 224 of 256.
+        interpolation: ``bilinear`` or ``bicubic``, antialiased as Pillow does.
+    """
+
+    dtype: Literal["uint8", "float32"]
+    layout: Literal["NHWC", "NCHW"]
+    channels: int
+    height: int
+    width: int
+    colour: Colour = "RGB"
+    resize: Resize = "stretch"
+    crop_fraction: float = 0.875
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalisation:
+    """What the classifier takes: ``(pixel * scale - mean) / std`` per channel.
+
+    Attributes:
+        range: pixels are scaled from 0..255 to ``0-1`` or left ``0-255`` before mean and std.
+        mean, std: one number per channel, in the channel order the classifier takes.
+        assumed: nobody said so; the values are the neutral default (mean 0, std 1).
+    """
+
+    range: Literal["0-1", "0-255"] = "0-1"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    assumed: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Which score is differentiated.
+
+    Attributes:
+        classes: number of classes.
+        tensor: name of the tensor in the source graph.
+        left_out: operators after it that are left out of score and gradient (``Softmax``).
+    """
+
+    classes: int
+    tensor: str
+    left_out: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the classifier came from: its name and the SHA-256 of its file or weights."""
+
+    name: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """How the gradient was checked at export, and what came out.
+
+    Attributes:
+        reference: ``torch.autograd`` or ``finite differences, float64``.
+        cosine: cosine between Backlit's gradient and the reference's (1.0 is perfect).
+        relative_l2: ``||ours - reference|| / ||reference||``.
+        samples: gradients (autograd) or directions (finite differences) compared.
+        scores_relative: largest difference of the scores, over the largest score magnitude.
+    """
+
+    reference: str
+    cosine: float
+    relative_l2: float
+    samples: int
+    scores_relative: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """Everything the runtime must know about a file, and where the file came from."""
+
+    tool: str
+    source: Source
+    image: ImageInput
+    normalisation: Normalisation
+    score: Score
+    output: Output = "saliency"
+    reduction: str | None = "max over channels of abs"
+    relu: Relu = "gradient"
+    precision: Literal["float32"] = "float32"
+    labels: tuple[str, ...] | None = None
+    verification: Verification | None = None
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """The metadata value: a JSON object, keys in the order of the fields above."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str | None, where: str = "the file") -> Contract:
+        """Read the metadata value.
+
+        Args:
+            text: the value stored under ``KEY``; None if the key is absent.
+            where: the file's name, for errors.
+
+        Raises:
+            ContractError: no metadata, not JSON, of another schema, or fields missing.
+        """
+        if text is None:
+            raise ContractError(
+                f"{where} is an ONNX file but not a Backlit file: it has no {KEY!r} metadata.",
+                f"export it first: backlit export {where} -o model.backlit.onnx",
+            )
+        try:
+            data = json.loads(text)
+            schema = data["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ContractError(
+                f"{where}: the {KEY!r} metadata is damaged ({error!r}).", "export the model again."
+            ) from error
+        if schema != SCHEMA:
+            raise ContractError(
+                f"{where} has metadata schema {schema}; this version reads schema {SCHEMA}. "
+                f"It was written by {data.get('tool', 'an unknown version')}.",
+                "install the version of backlit that wrote the file, or export the model again.",
+            )
+        try:
+            return _read(Contract, data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ContractError(
+                f"{where}: the {KEY!r} metadata lacks or misnames a field ({error}).",
+                "export the model again.",
+            ) from error
+
+
+_NESTED: dict[str, type] = {
+    "source": Source,
+    "image": ImageInput,
+    "normalisation": Normalisation,
+    "score": Score,
+    "verification": Verification,
+}
+
+
+def _read(cls: Any, data: dict[str, Any]) -> Any:
+    values = {}
+    for key, value in data.items():
+        if key in _NESTED and value is not None:
+            value = _read(_NESTED[key], value)
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return cls(**values)

@@ -1,0 +1,66 @@
+"""Errors for people: each says what is wrong and ends with the fix.
+
+Library code raises these and nothing prints or exits; the command line turns them into one message
+on stderr and the exit code of the class.
+"""
+
+from __future__ import annotations
+
+
+class BacklitError(Exception):
+    """Base of every error Backlit raises on purpose.
+
+    Args:
+        problem: what is wrong, with names and numbers.
+        fix: what to do about it, as an instruction.
+    """
+
+    exit_code = 1
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem, fix)
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  fix: {self.fix}"
+
+
+class ModelError(BacklitError):
+    """A model file or object cannot be read or is not what it should be."""
+
+
+class ContractError(ModelError):
+    """The metadata of a Backlit file is missing, damaged or of another schema."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """Operators between image and scores cannot be differentiated."""
+
+
+class VerificationError(BacklitError):
+    """The exported gradient disagrees with the reference."""
+
+    exit_code = 3
+
+
+class ProviderError(BacklitError):
+    """An execution provider that was asked for did not load."""
+
+
+class ImageError(BacklitError):
+    """An image cannot be read."""
+
+
+class ClassError(BacklitError):
+    """A class index or label does not exist."""
+
+
+class OutputError(BacklitError):
+    """A result cannot be written."""
+
+
+class OptionError(BacklitError):
+    """Options contradict each other or do not fit the model."""
+
+    exit_code = 2
