@@ -1,0 +1,357 @@
+"""The pipeline, top to bottom: load, normalise, differentiate, wrap, optimise, stamp, verify."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+import onnx_ir as ir
+
+from ..runtime import contract as schema
+from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source, Verification
+from ..runtime.errors import ModelError, OptionError, OutputError
+from . import normalise, rules
+from .autodiff import backward
+from .context import FLOATS, Ops
+from .optimise import optimise
+from .sources import Classifier, load, to_onnx
+from .tensorrt import audit
+from .verify import verify
+from .wrap import drop_extra_outputs, find_scores, wrap
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        path: the file written.
+        contract: its metadata, the verification's result included.
+        nodes: operators in the graph; forward: those of the classifier before.
+        bytes: size of the file.
+        seconds: for the whole export; verification's share in ``verify_seconds``.
+        refused: nodes that TensorRT would refuse, with the reason (empty: none).
+    """
+
+    path: Path
+    contract: Contract
+    nodes: int
+    forward: int
+    bytes: int
+    seconds: float
+    verify_seconds: float
+    refused: tuple[str, ...]
+
+
+def export(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    range: Literal["0-1", "0-255"] | None = None,  # noqa: A002  the option's name
+    bgr: bool = False,
+    resize: Literal["stretch", "crop"] = "stretch",
+    labels: Sequence[str] | None = None,
+    input: Literal["uint8", "float32"] = "uint8",  # noqa: A002  the option's name
+    output: Literal["saliency", "gradient"] = "saliency",
+    output_name: str | None = None,
+    weights: str | None = None,
+    check: bool = True,
+) -> ExportReport:
+    """Write a trained classifier as one ONNX file that also returns where it looked.
+
+    Args:
+        source: path of an ONNX file, ``torchvision:NAME``, ``package.module:callable``, an
+            ``nn.Module`` or an ``onnx.ModelProto``.
+        path: the file to write; it appears complete or not at all.
+        size: pixels, height and width or one number for both; default: the model's own.
+        mean, std: per channel, in the channel order the classifier takes; default: the source's
+            own, else 0 and 1.
+        range: what pixels are scaled to before mean and std.
+        bgr: the classifier takes BGR.
+        resize: how a picture of another size becomes the input.
+        labels: one name per class.
+        input: ``uint8``: pixels, normalised in the graph; ``float32``: what the classifier takes.
+        output: ``saliency`` [N,K,H,W] or ``gradient`` [N,K,C,H,W].
+        output_name: the output that holds the scores; default: the first float one.
+        weights: a torch state dict for torch sources.
+        check: verify the gradient against torch.autograd or finite differences.
+
+    Raises:
+        ModelError: the source cannot be read or differentiated.
+        OptionError: options that do not fit the model.
+        VerificationError: the gradient disagrees with the reference; no file is written.
+        OutputError: the file cannot be written.
+    """
+    started = time.perf_counter()
+    path = Path(path)
+    _check_writable(path)
+    classifier = load(source, weights)
+    says = classifier.says
+    pinned = (size, size) if isinstance(size, int) else size
+    if classifier.proto is None:
+        chosen = pinned or says.size
+        if chosen is None:
+            raise OptionError(
+                f"{classifier.name} does not say its input size.",
+                "give --size, such as --size 224.",
+            )
+        channels = _first_channels(classifier)
+        proto = to_onnx(classifier.module, channels, chosen)  # type: ignore[arg-type]
+        classifier = dataclasses.replace(classifier, proto=proto)
+    else:
+        proto = classifier.proto
+
+    model, image, scores, left_out = prepare(proto, pinned, output_name)
+    _, channels, height, width = (int(d) for d in (0, *image.shape[1:]))  # type: ignore[index]
+    spec = ImageInput(
+        dtype=input,
+        layout="NHWC" if input == "uint8" else "NCHW",
+        channels=channels,
+        height=height,
+        width=width,
+        colour="grey" if channels == 1 else "BGR" if bgr else "RGB",
+        resize=resize,
+        crop_fraction=says.crop_fraction or 0.875,
+        interpolation=says.interpolation or "bilinear",
+    )
+    normalisation = Normalisation(
+        range=range or says.range or "0-1",
+        mean=_per_channel("mean", mean or says.mean, channels, 0.0),
+        std=_per_channel("std", std or says.std, channels, 1.0),
+        assumed=mean is None and std is None and says.mean is None,
+    )
+    score_name, input_name = scores.name or "", image.name or ""
+    forward = len(model.graph)
+    classes = wrap(model.graph, image, scores, spec, normalisation, output)
+    optimise(model)
+    names = labels or says.labels
+    if names is not None and len(names) != classes:
+        if labels is not None:
+            raise OptionError(
+                f"{len(names)} labels for {classes} classes.", "give one label per line."
+            )
+        names = None
+    contract = Contract(
+        tool=f"backlit {importlib.metadata.version('backlit')}",
+        source=Source(classifier.name, classifier.sha256),
+        image=spec,
+        normalisation=normalisation,
+        score=Score(classes, score_name, left_out),
+        output=output,
+        reduction="max over channels of abs" if output == "saliency" else None,
+        labels=None if names is None else tuple(names),
+    )
+    verified, verify_started = None, time.perf_counter()
+    if check:
+        verified = verify(ir.serde.serialize_model(model), classifier, contract, input_name)
+        contract = dataclasses.replace(contract, verification=verified)
+    finished = time.perf_counter()
+    drop_extra_outputs(model, output)
+    _write(stamp(model, contract), path)
+    return ExportReport(
+        path=path,
+        contract=contract,
+        nodes=len(model.graph),
+        forward=forward,
+        bytes=path.stat().st_size,
+        seconds=time.perf_counter() - started,
+        verify_seconds=finished - verify_started,
+        refused=tuple(audit(model.graph)),
+    )
+
+
+def prepare(
+    proto: onnx.ModelProto, size: tuple[int, int] | None, output_name: str | None
+) -> tuple[ir.Model, ir.Value, ir.Value, tuple[str, ...]]:
+    """Load and normalise a classifier: the model, its image input, its scores, what follows them.
+
+    Raises:
+        ModelError: no input is an image, no output holds scores.
+    """
+    model = normalise.modernise(proto)
+    image = _image_input(model, size)
+    image_name = image.name
+    normalise.free_batch(model, image)
+    while True:
+        normalise.fold_constants(model)
+        normalise.infer_shapes(model)
+        scores, left_out = find_scores(_score_output(model, output_name))
+        expanded = normalise.expand_functions(model, image, scores)
+        if expanded is None:
+            break
+        model = expanded
+        image = next(v for v in model.graph.inputs if v.name == image_name)
+    normalise.explicit(model)
+    return model, image, scores, left_out
+
+
+def differentiate(
+    model: onnx.ModelProto,
+    output: str | None = None,
+    wrt: str | None = None,
+    seed: str | None = None,
+) -> onnx.ModelProto:
+    """Add the gradient of an output with respect to an input to any ONNX model.
+
+    Args:
+        model: any model of standard operators, opset 7 or later; not changed.
+        output: name of a float output, default the first; its elements are summed.
+        wrt: name of a float input, default the first.
+        seed: name of a new input [K, *output's shape] of upstream gradients; without it, ones.
+
+    Returns:
+        The model (opset 20 or later) with one more output ``gradient``, of the input's shape, or
+        [K, *that] with a seed.
+
+    Raises:
+        ModelError: no such input or output, or no differentiable path between them.
+        UnsupportedOperatorError: lists all operators on the path without a rule.
+    """
+    made = normalise.modernise(model)
+    while True:
+        normalise.fold_constants(made)
+        normalise.infer_shapes(made)
+        target = _named(made.graph.outputs, output, "output")
+        source = _named(made.graph.inputs, wrt, "input")
+        expanded = normalise.expand_functions(made, source, target)
+        if expanded is None:
+            break
+        made = expanded
+    normalise.explicit(made)
+    graph, dtype = made.graph, target.dtype or ir.DataType.FLOAT
+    if seed is None:
+        op = Ops(graph, 1)
+        op.dtype = dtype
+        upstream = op.Expand(1.0, op.shape(target))
+    else:
+        upstream = ir.val(seed, dtype, ["K", *(target.shape or ())])
+        graph.inputs.append(upstream)
+        lead = ir.node("Shape", [upstream], attributes={"start": 0, "end": 1}, name="K")
+        graph.append(lead)
+        op = Ops(graph, lead.outputs[0])
+    gradient = backward(op, source, target, upstream)
+    gradient = op.Squeeze(gradient, [0]) if seed is None else op.Identity(gradient)
+    gradient.name, gradient.dtype = "gradient", source.dtype
+    gradient.shape = ir.Shape([*([] if seed is None else ["K"]), *(source.shape or ())])
+    graph.outputs.append(gradient)
+    optimise(made)
+    return ir.serde.serialize_model(made)
+
+
+def stamp(model: ir.Model, contract: Contract) -> onnx.ModelProto:
+    """The finished model with its metadata."""
+    model.metadata_props.clear()
+    model.metadata_props[schema.KEY] = contract.to_json()
+    model.producer_name, _, model.producer_version = contract.tool.partition(" ")
+    model.ir_version = max(model.ir_version, 10)
+    return ir.serde.serialize_model(model)
+
+
+def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
+    candidates = [v for v in model.graph.inputs if v.dtype in FLOATS]
+    if not candidates or candidates[0].shape is None or len(candidates[0].shape) != 4:
+        found = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in model.graph.inputs) or "none"
+        raise ModelError(
+            f"the model's first float input is no image [N, C, H, W]; its inputs are: {found}.",
+            "give an image classifier that takes one float image batch.",
+        )
+    image = candidates[0]
+    batch, channels, height, width = image.shape  # type: ignore[misc]
+    if channels not in (1, 3):
+        raise ModelError(
+            f"the input {image.name!r} has {channels} channels (axis 1); an image has 1 or 3.",
+            "give a classifier whose input is [N, 1 or 3, H, W].",
+        )
+    own = (height, width)
+    if size is None:
+        if not all(isinstance(d, int) for d in own):
+            raise OptionError(
+                f"the input {image.name!r} has no fixed height and width.",
+                "pin them with --size, such as --size 224.",
+            )
+        size = own  # type: ignore[assignment]
+    elif any(isinstance(d, int) and d != s for d, s in zip(own, size, strict=True)):
+        raise OptionError(
+            f"the model takes images of {own[0]}x{own[1]}, not {size[0]}x{size[1]}.",
+            "leave --size out.",
+        )
+    image.shape = ir.Shape([batch, channels, *size])  # type: ignore[misc]
+    return image
+
+
+def _score_output(model: ir.Model, name: str | None) -> ir.Value:
+    outputs = [v for v in model.graph.outputs if v.dtype in FLOATS]
+    if name is not None:
+        return _named(outputs, name, "float output")
+    if not outputs:
+        raise ModelError("the model has no float output.", "give a classifier.")
+    return outputs[0]
+
+
+def _named(values: Sequence[ir.Value], name: str | None, what: str) -> ir.Value:
+    for value in values:
+        if name in (None, value.name):
+            return value
+    raise ModelError(
+        f"the model has no {what} {name!r}.",
+        f"choose one of: {', '.join(str(v.name) for v in values)}.",
+    )
+
+
+def _per_channel(
+    name: str, given: Sequence[float] | None, channels: int, default: float
+) -> tuple[float, ...]:
+    if given is None:
+        return (default,) * channels
+    if len(given) == 1:
+        given = [given[0]] * channels
+    if len(given) != channels:
+        raise OptionError(
+            f"{len(given)} numbers for --{name}, but the image has {channels} channels.",
+            "give one number per channel, in the channel order the classifier takes.",
+        )
+    if name == "std" and not all(v > 0 for v in given):
+        raise OptionError("--std must be positive.", "give the standard deviation per channel.")
+    return tuple(float(v) for v in given)
+
+
+def _first_channels(classifier: Classifier) -> int:
+    """Channels of a torch module's input, from its first convolution."""
+    for parameter in classifier.module.parameters():  # type: ignore[union-attr]
+        if parameter.ndim == 4 and parameter.shape[1] in (1, 3):
+            return int(parameter.shape[1])
+    return 3
+
+
+def _check_writable(path: Path) -> None:
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"cannot write in {path.parent}.", "make the folder, or choose another.")
+
+
+def _write(proto: onnx.ModelProto, path: Path) -> None:
+    """Write to a temporary name beside the target, then rename: complete or not at all."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(proto.SerializeToString())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}", "choose another place.") from error
+
+
+__all__ = ["ExportReport", "Verification", "differentiate", "export", "rules"]

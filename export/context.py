@@ -1,0 +1,211 @@
+"""What a rule sees: operators to emit, and facts about the forward graph.
+
+Gradients carry one leading axis K, the classes explained: the gradient of a tensor of shape S has
+shape [K, *S]. Forward tensors have no such axis, and because ONNX broadcasts from the right,
+``g * mask`` serves all K classes at once. Rules therefore count axes from the end. Operators with
+a batch axis of their own (Conv, pooling) take ``op.fold(g)``: [K, N, ...] -> [K*N, ...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import onnx_ir as ir
+
+from ..runtime.errors import ModelError
+
+Operand: TypeAlias = ir.Value | float | Sequence[int] | np.ndarray[Any, Any] | None
+Shape: TypeAlias = tuple[int | None, ...]
+FLOATS = frozenset(
+    {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}
+)
+
+
+def args(node: ir.Node) -> list[ir.Value]:
+    """The inputs of a node whose operator requires them (an absent optional one is None)."""
+    return cast("list[ir.Value]", list(node.inputs))
+
+
+def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    """The value of a node's attribute, or ``default`` where it is not given."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:
+    """The value of an initializer as an array; None where it is not constant (or absent)."""
+    if value is None or value.const_value is None:
+        return None
+    return cast("np.ndarray[Any, Any]", value.const_value.numpy())
+
+
+def shape_of(value: ir.Value) -> Shape:
+    """A forward tensor's shape; None for a dimension that depends on the batch.
+
+    Raises:
+        ModelError: the rank is unknown.
+    """
+    if value.shape is None:
+        raise ModelError(
+            f"the shape of {value.name!r} cannot be inferred.",
+            "give the model static height and width (--size), or simplify it with onnxsim first.",
+        )
+    return tuple(d if isinstance(d, int) else None for d in value.shape)
+
+
+def static(value: ir.Value, start: int = 0) -> tuple[int, ...]:
+    """The shape from axis ``start`` on, all of it known.
+
+    Raises:
+        ModelError: a dimension there depends on the batch or is unknown.
+    """
+    dims = shape_of(value)[start:]
+    if any(d is None for d in dims):
+        raise ModelError(
+            f"{value.name!r} has shape {list(shape_of(value))}: only the batch may be dynamic.",
+            "pin the image with --size HEIGHTxWIDTH.",
+        )
+    return cast("tuple[int, ...]", dims)
+
+
+class Ops:
+    """Emits operators at the end of a graph: ``op.Mul(a, b)``, ``op.Slice(g, starts, ends)``.
+
+    Numbers and float arrays become constants of ``dtype``, lists of integers int64 constants; equal
+    constants are stored once. Values also add, subtract, multiply and divide (``g * (1 - y)``)
+    while the engine runs.
+
+    Attributes:
+        lead: int64 [1] tensor holding K.
+        dtype: float type of the constants; the engine sets it to the node's.
+    """
+
+    def __init__(self, graph: ir.Graph, lead: ir.Value | int, prefix: str = "backward") -> None:
+        self.graph = graph
+        self.dtype = ir.DataType.FLOAT
+        self.prefix = prefix
+        self._count = 0
+        self._constants: dict[object, ir.Value] = {}
+        self._folded: dict[ir.Value, ir.Value] = {}
+        self.lead = self.const([lead]) if isinstance(lead, int) else lead
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if op_type.startswith("_"):
+            raise AttributeError(op_type)
+
+        def emit(*inputs: Operand, outputs: int = 1, **attributes: Any) -> Any:
+            values = [None if x is None else self.const(x) for x in inputs]
+            self._count += 1
+            name = f"{self.prefix}/{op_type}_{self._count}"
+            node = ir.node(op_type, values, attributes=attributes, num_outputs=outputs, name=name)
+            for index, output in enumerate(node.outputs):
+                output.name = f"{name}:{index}"
+            self.graph.append(node)
+            return node.outputs[0] if outputs == 1 else node.outputs
+
+        return emit
+
+    def const(self, value: Operand, dtype: ir.DataType | None = None) -> ir.Value:
+        """A constant as an initializer of the graph (a Value is passed through)."""
+        if isinstance(value, ir.Value):
+            return value
+        array = np.asarray(value)
+        scalar = isinstance(value, int | float)
+        if dtype is None:
+            dtype = self.dtype if scalar or array.dtype.kind == "f" else ir.DataType.INT64
+            dtype = ir.DataType.BOOL if array.dtype.kind == "b" else dtype
+        array = array.astype(dtype.numpy())
+        key = (dtype, array.shape, array.tobytes())
+        if key not in self._constants:
+            name = f"{self.prefix}/const_{len(self._constants)}"
+            made = ir.val(name, const_value=ir.tensor(array, dtype=dtype, name=name))
+            self.graph.register_initializer(made)
+            self._constants[key] = made
+        return self._constants[key]
+
+    # -- the leading axis -------------------------------------------------------------------------
+
+    def shape(self, like: ir.Value) -> ir.Value:
+        """The shape [K, *like's] as an int64 tensor."""
+        dims = [-1 if d is None else d for d in shape_of(like)]
+        if dims.count(-1) > 1:
+            return self.Concat(self.lead, self.Shape(like), axis=0)
+        return (self.Concat(self.lead, dims, axis=0)) if dims else self.lead
+
+    def reshape(self, g: ir.Value, like: ir.Value) -> ir.Value:
+        """Give ``g`` ([K, ...]) the shape [K, *like's]."""
+        dims = [-1 if d is None else d for d in shape_of(like)]
+        target = [0, *dims] if dims.count(-1) <= 1 else self.shape(like)  # 0 keeps K
+        return self.Reshape(g, target)
+
+    def fold(self, g: ir.Value, like: ir.Value) -> ir.Value:
+        """[K, N, ...] -> [K*N, ...], ``like`` being the forward tensor ([N, ...])."""
+        if g not in self._folded:
+            self._folded[g] = self.Reshape(g, [-1, *static(like, 1)])
+        return self._folded[g]
+
+    def unfold(self, v: ir.Value, like: ir.Value) -> ir.Value:
+        """[K*N, ...] -> [K, N, ...], ``like`` being the forward tensor ([N, ...])."""
+        target = self.Concat(self.lead, [-1, *static(like, 1)], axis=0)
+        g = self.Reshape(v, target)
+        self._folded[g] = v
+        return g
+
+    def expand(self, g: ir.Value, like: ir.Value, axes: Sequence[int]) -> ir.Value:
+        """Repeat ``g`` along the given axes (of ``like``, not negative) to the length they have."""
+        dims = [d if i in axes else 1 for i, d in enumerate(shape_of(like))]
+        if None in dims:  # the operator reduced the batch itself
+            return self.Expand(g, self.Shape(like))
+        return self.Expand(g, cast("list[int]", dims))
+
+    def sum_to(self, g: ir.Value, have: Shape, want: Shape) -> ir.Value:
+        """Undo broadcasting: sum ``g`` ([K, *have]) where ``want`` lacks an axis or has 1."""
+        extra = len(have) - len(want)
+        axes = [i for i in range(len(have)) if i < extra or (want[i - extra] == 1 != have[i])]
+        if axes:
+            g = self.ReduceSum(g, [i + 1 for i in axes], keepdims=1)
+        return self.Squeeze(g, [i + 1 for i in range(extra)]) if extra else g
+
+    def zeros(self, like: ir.Value) -> ir.Value:
+        """A zero gradient of shape [K, *like's]."""
+        shape = self.Concat(self.lead, self.Shape(like), axis=0)
+        return self.Expand(0.0, shape)
+
+    def scatter(self, g: ir.Value, indices: Sequence[int], like: ir.Value, axis: int) -> ir.Value:
+        """The adjoint of taking ``indices`` along an axis: add each slice back where it came from.
+
+        Args:
+            g: gradient with ``len(indices)`` slices along that axis.
+            indices: constant, none negative; may repeat.
+            like: the forward tensor that was indexed.
+            axis: of ``like``, not negative.
+        """
+        rank, length, m = len(shape_of(like)), static(like, axis)[0], len(indices)
+        first = indices[0] if m else 0
+        back = axis - rank
+        if list(indices) == list(range(first, first + m)):
+            pads = [first, length - first - m]
+            return g if m == length else (self.Pad(g, pads, 0.0, [back]))
+        if sorted(indices) == list(range(length)):
+            inverse = [int(i) for i in np.argsort(indices)]
+            return self.Gather(g, inverse, axis=back)
+        # Scatter with addition is what TensorRT refuses; a product with a 0/1 matrix is not.
+        matrix = np.zeros((m, length), np.float32)
+        matrix[range(m), list(indices)] = 1
+        swap = list(range(rank + 1))
+        swap[back], swap[-1] = swap[-1], swap[back]
+        if back == -1:
+            return self.MatMul(g, matrix)
+        moved = self.MatMul(self.Transpose(g, perm=swap), matrix)
+        return self.Transpose(moved, perm=swap)
+
+    def step(self, y: ir.Value) -> ir.Value:
+        """1 where y > 0, else 0, as floats.
+
+        HardSigmoid clamps 3e38 * y to [0, 1]: an exact step for normal float32 and float64, and on
+        ORT's CPU provider half the price of Greater + Where (2.4 ms
+        against 4.5 on float32 [4,64,112,112], one thread).
+        """
+        return self.HardSigmoid(y, alpha=3e38, beta=0.0)

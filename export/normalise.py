@@ -1,0 +1,195 @@
+"""Bring a model to the form the rules assume, without changing what it computes.
+
+Opset 20 or later, no local functions, constants as initializers, windows with explicit attributes,
+inference-mode layers, a free batch dimension, and the shape of every tensor.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import onnx
+import onnx.inliner
+import onnx.version_converter
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript import optimizer
+
+from ..runtime.errors import ModelError
+from .autodiff import path, unknown
+from .context import args, attribute, constant, shape_of, static
+
+OPSET = 20
+BATCH = "N"
+
+
+def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at opset 20 or later, local functions inlined.
+
+    Raises:
+        ModelError: an operator cannot be converted from its old opset.
+    """
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
+    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
+    if version >= OPSET:
+        return proto
+    try:
+        return onnx.version_converter.convert_version(proto, OPSET)
+    except Exception as error:  # the C++ converter raises RuntimeError and types of its own
+        raise ModelError(
+            f"the model is of opset {version} and cannot be converted to {OPSET}: {error}",
+            "export the classifier again with a newer opset.",
+        ) from error
+
+
+def modernise(proto: onnx.ModelProto) -> ir.Model:
+    """Upgrade, and make every constant an initializer that is not also an input."""
+    model = ir.serde.deserialize_model(upgraded(proto))
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    return model
+
+
+def free_batch(model: ir.Model, image: ir.Value) -> None:
+    """Make the image's first dimension symbolic and forget all shapes derived from the old one.
+
+    A Reshape whose constant target begins with the old fixed batch takes it from its input instead.
+    """
+    batch, *dims = image.shape  # type: ignore[misc]
+    image.shape = ir.Shape([BATCH, *dims])
+    for value in _values(model.graph):
+        value.shape = None
+    if not isinstance(batch, int):
+        return
+    for node in model.graph:
+        target = constant(node.inputs[1]) if node.op_type == "Reshape" else None
+        if target is None or not len(target) or target[0] != batch or _is_constant(node):
+            continue
+        freed = target.copy()
+        freed[0] = 0 if -1 in target else -1
+        name = f"{args(node)[1].name}/free_batch/{node.name}"
+        value = ir.val(name, const_value=ir.tensor(freed, name=name))
+        model.graph.register_initializer(value)
+        node.replace_input_with(1, value)
+
+
+def fold_constants(model: ir.Model) -> None:
+    """Compute what depends on no input (axes, shapes, small weights); large weights stay as is."""
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
+    optimizer.fold_constants(model, onnx_shape_inference=True)
+    passes.RemoveUnusedNodesPass()(model)
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Set the shape of every tensor: numbers, or a symbol where it depends on a dynamic dimension.
+
+    Inferred twice with different numbers put in for the symbols: what comes out different depends
+    on them. Reshapes whose targets are computed from shapes come out exact this way, where
+    inference with symbols gives up.
+    """
+    inputs = [v for v in model.graph.inputs if v.shape is not None]
+    given = {v: v.shape for v in inputs}
+    results = []
+    for filler in (2, 3):
+        for value in _values(model.graph):
+            value.shape = None
+        for value, shape in given.items():
+            value.shape = ir.Shape([d if isinstance(d, int) else filler for d in shape or ()])
+        passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+        results.append({v: v.shape for v in _values(model.graph)})
+    for value, second in results[1].items():
+        first = results[0][value]
+        if first is None or second is None or len(first) != len(second):
+            value.shape = None
+            continue
+        pairs = zip(first, second, strict=True)
+        value.shape = ir.Shape([a if a == b else None for a, b in pairs])
+    for value, shape in given.items():
+        value.shape = shape
+
+
+def explicit(model: ir.Model) -> None:
+    """Write out the windows of Conv and pooling nodes, and refuse training-mode layers."""
+    for node in model.graph:
+        if node.op_type in ("BatchNormalization", "Dropout"):
+            training = constant(node.inputs[2]) if _is_dropout(node) else None
+            if attribute(node, "training_mode", 0) or (training is not None and training):
+                raise ModelError(
+                    f"{node.op_type} {node.name!r} is in training mode.",
+                    "export the classifier in eval mode: model.eval().",
+                )
+        elif node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
+            _explicit_window(node)
+
+
+def expand_functions(model: ir.Model, wrt: ir.Value, target: ir.Value) -> ir.Model | None:
+    """Replace operators on the path that have no rule but are defined as ONNX functions.
+
+    Returns:
+        The new model, in which values must be looked up again by name; None if nothing to expand.
+    """
+    missing = {(n.domain, n.op_type) for n in unknown(path(model.graph, wrt, target))}
+    version = model.opset_imports.get("", OPSET)
+    found = []
+    for domain, op_type in missing:
+        if domain not in ("", "ai.onnx") or not onnx.defs.has(op_type):
+            continue
+        schema: Any = onnx.defs.get_schema(op_type, version, domain)
+        if schema.has_function or schema.has_context_dependent_function:
+            found.append((domain, op_type))
+    if not found:
+        return None
+    proto = ir.serde.serialize_model(model)
+    proto = onnx.inliner.inline_selected_functions(proto, found, inline_schema_functions=True)
+    return modernise(proto)
+
+
+def _values(graph: ir.Graph) -> Iterable[ir.Value]:
+    """Every tensor a node makes."""
+    return [y for node in graph for y in node.outputs]
+
+
+def _is_dropout(node: ir.Node) -> bool:
+    return node.op_type == "Dropout" and len(node.inputs) > 2
+
+
+def _is_constant(node: ir.Node) -> bool:
+    return all(x is None or x.const_value is not None for x in node.inputs)
+
+
+def _explicit_window(node: ir.Node) -> None:
+    x, transposed = args(node)[0], node.op_type == "ConvTranspose"
+    convolution = transposed or node.op_type == "Conv"
+    kernel = static(args(node)[1], 2) if convolution else attribute(node, "kernel_shape")
+    rank = len(kernel)
+    if len(shape_of(x)) != rank + 2:
+        raise ModelError(
+            f"{node.op_type} {node.name!r}: its input has rank {len(shape_of(x))}, its kernel "
+            f"{rank} spatial axes.",
+            "check the model with onnx.checker.check_model(path, full_check=True).",
+        )
+    strides = attribute(node, "strides", [1] * rank)
+    dilations = attribute(node, "dilations", [1] * rank)
+    pads = attribute(node, "pads", [0] * 2 * rank)
+    auto = attribute(node, "auto_pad", "NOTSET")
+    if auto.startswith("SAME") or "output_shape" in node.attributes:
+        small, large = static(x, 2), static(node.outputs[0], 2)
+        if not transposed:
+            small, large = large, small
+        extra = attribute(node, "output_padding", [0] * rank)
+        sizes = zip(small, large, strides, dilations, kernel, extra, strict=True)
+        total = [max((o - 1) * s + d * (k - 1) + 1 + e - n, 0) for o, n, s, d, k, e in sizes]
+        # The odd pixel goes to the end for SAME_UPPER; ConvTranspose's default is the other one.
+        upper = auto == "SAME_UPPER" or (auto != "SAME_LOWER" and not transposed)
+        first = [t // 2 if upper else t - t // 2 for t in total]
+        pads = [*first, *(t - f for t, f in zip(total, first, strict=True))]
+    node.attributes.pop("auto_pad", None)
+    node.attributes.pop("output_shape", None)
+    made = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads}
+    if node.op_type == "AveragePool" and max(dilations) == 1:
+        del made["dilations"]  # new in opset 19, and not every engine takes it
+    for name, value in made.items():
+        node.attributes[name] = ir.AttrInt64s(name, [int(v) for v in value])

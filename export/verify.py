@@ -1,0 +1,225 @@
+"""Is the gradient right? Parity with torch.autograd, or with finite differences in float64.
+
+Both references run the source classifier itself, not the graph that Backlit made of it.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from ..runtime.contract import Contract, Verification
+from ..runtime.errors import VerificationError
+from .normalise import upgraded
+from .sources import Classifier
+
+Array = np.ndarray[Any, Any]
+
+COSINE = 0.9999
+RELATIVE_L2 = 1e-2  # float32 runs of two libraries flip ReLU masks near zero
+SCORES = 1e-3  # largest difference over largest score
+_IMAGES, _RANKS, _DIRECTIONS = 2, 2, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What the file under test returned for the test images."""
+
+    pixels: Array  # float64 [N, C, H, W], the graph's own image values
+    scores: Array  # float32 [N, classes]
+    classes: Array  # int64 [N, K]
+    gradient: Array  # float64 [N, K, C, H, W]
+
+
+def verify(
+    proto: onnx.ModelProto, classifier: Classifier, contract: Contract, input_name: str
+) -> Verification:
+    """Compare a Backlit graph with its source.
+
+    Args:
+        proto: the Backlit graph with the extra output ``gradient``.
+        classifier: the source, as loaded.
+        contract: the metadata; says how pixels become the classifier's input.
+        input_name: the image input of the source's ONNX graph.
+
+    Returns:
+        What was measured, within the tolerances above.
+
+    Raises:
+        VerificationError: outside them.
+    """
+    measured = _measure(proto, contract)
+    if classifier.module is not None and not contract.score.left_out:
+        reference = "torch.autograd"
+        expected, found, scores = _autograd(classifier.module, measured, contract)
+    else:
+        reference = "finite differences, float64"
+        expected, found, scores = _differences(classifier, measured, contract, input_name)
+    norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
+    result = Verification(
+        reference,
+        cosine=float(np.vdot(found, expected) / max(norm * norm_found, 1e-30)),
+        relative_l2=float(np.linalg.norm(found - expected) / max(norm, 1e-30)),
+        samples=len(expected),
+        scores_relative=float(np.abs(measured.scores - scores).max() / np.abs(scores).max()),
+    )
+    problems = []
+    if not np.isfinite(found).all():
+        problems.append("the gradient holds inf or nan")
+    if not result.cosine >= COSINE:
+        problems.append(f"cosine {result.cosine:.6f} < {COSINE}")
+    if not result.relative_l2 <= RELATIVE_L2:
+        problems.append(f"relative L2 {result.relative_l2:.2e} > {RELATIVE_L2:.0e}")
+    if not result.scores_relative <= SCORES:
+        problems.append(f"scores differ by {result.scores_relative:.2e} > {SCORES:.0e}")
+    if problems:
+        raise VerificationError(
+            f"the gradient disagrees with {reference}: {'; '.join(problems)}.",
+            "this is a bug in Backlit or an operator with side effects: please report the model. "
+            "--no-verify writes the file regardless.",
+        )
+    return result
+
+
+def _measure(proto: onnx.ModelProto, contract: Contract) -> Measured:
+    """Run the graph on smooth seeded noise: natural-looking, and without ties."""
+    rng = np.random.default_rng(0)
+    spec = contract.image
+    size = (spec.height, spec.width)
+    coarse = rng.uniform(0, 255, (_IMAGES, spec.channels, 8, 8))
+    repeat = np.ones((1, 1, -(-size[0] // 8), -(-size[1] // 8)))
+    smooth = np.kron(coarse, repeat)[..., : size[0], : size[1]]
+    pixels = np.clip(smooth + rng.normal(0, 20, smooth.shape), 0, 255).round()
+    if spec.dtype == "uint8":
+        image = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+    else:
+        pixels = _preprocessed(pixels, contract)
+        image = pixels.astype(np.float32)
+        pixels = image.astype(np.float64)
+    ranks = min(_RANKS, contract.score.classes)
+    session = _session(proto)
+    index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
+    feed = {"image": np.ascontiguousarray(image), "class_index": index}
+    scores, classes, gradient = session.run(["scores", "class", "gradient"], feed)
+    return Measured(pixels, scores, classes, gradient.astype(np.float64))
+
+
+def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Array, Array, Array]:
+    """Expected and found gradients [N*K, C*H*W], and the module's scores.
+
+    In float64, so that only one side of the comparison rounds: float32 flips ReLU masks near zero,
+    and each flip shows.
+    """
+    import torch
+
+    module = copy.deepcopy(module).double()
+    pixels = torch.tensor(measured.pixels, dtype=torch.float64, requires_grad=True)
+    x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
+    scores = module(x).flatten(1)
+    expected = np.empty_like(measured.gradient)
+    for n, k in np.ndindex(*measured.classes.shape):
+        score = scores[n, measured.classes[n, k]]
+        (gradient,) = torch.autograd.grad(score, pixels, retain_graph=True)
+        expected[n, k] = gradient[n].numpy()
+    rows = (measured.classes.size, -1)
+    return expected.reshape(rows), measured.gradient.reshape(rows), scores.detach().numpy()
+
+
+def _differences(
+    classifier: Classifier, measured: Measured, contract: Contract, input_name: str
+) -> tuple[Array, Array, Array]:
+    """Derivatives along random directions, by central differences and by our gradient [samples].
+
+    In float64 a step this small crosses few kinks and still has nine digits.
+    """
+    assert classifier.proto is not None  # noqa: S101  every classifier is ONNX by now
+    tensor, single = contract.score.tensor, with_output(classifier.proto, contract.score.tensor)
+    evaluator = ReferenceEvaluator(to_double(upgraded(single)))
+    source = _session(single)
+
+    def run(engine: Any, pixels: Array, dtype: Any) -> Array:
+        x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
+        one_by_one = [engine.run([tensor], {input_name: v[None].astype(dtype)})[0] for v in x]
+        return np.concatenate([np.asarray(scores).reshape(1, -1) for scores in one_by_one])
+
+    rng = np.random.default_rng(1)
+    step = 1e-4 if contract.image.dtype == "uint8" else 1e-6
+    expected, found = [], []
+    for image, classes, gradient in zip(
+        measured.pixels, measured.classes, measured.gradient, strict=True
+    ):
+        directions = rng.standard_normal((_DIRECTIONS, *image.shape))
+        moved = np.concatenate([image + step * directions, image - step * directions])
+        ahead, behind = np.split(run(evaluator, moved, np.float64), 2)
+        for k, label in enumerate(classes):
+            expected.append((ahead[:, label] - behind[:, label]) / (2 * step))
+            found.append((gradient[k] * directions).sum((1, 2, 3)))
+    half = source.get_inputs()[0].type == "tensor(float16)"
+    scores = run(source, measured.pixels, np.float16 if half else np.float32)
+    return np.concatenate(expected), np.concatenate(found), scores
+
+
+def _preprocessed(pixels: Any, contract: Contract) -> Any:
+    """0..255 RGB pixels [N, C, H, W] (numpy or torch) as the classifier takes them."""
+    how = contract.normalisation
+    if contract.image.colour == "BGR":
+        pixels = pixels[:, [2, 1, 0]]
+    parts = []
+    for c, (mean, std) in enumerate(zip(how.mean, how.std, strict=True)):
+        parts.append((pixels[:, c] * (1 / 255 if how.range == "0-1" else 1.0) - mean) / std)
+    if isinstance(pixels, np.ndarray):
+        return np.stack(parts, 1)
+    import torch
+
+    return torch.stack(parts, 1)
+
+
+def _session(proto: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    data = proto.SerializeToString()
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def with_output(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy of the model that returns one named tensor."""
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    declared = [v for v in result.graph.output if v.name == name]
+    del result.graph.output[:]
+    result.graph.output.extend(declared or [onnx.helper.make_empty_tensor_value_info(name)])
+    return result
+
+
+def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model computing in float64, for the reference evaluator."""
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    graph = result.graph
+
+    def widen(tensor: onnx.TensorProto) -> None:
+        if tensor.data_type in floats:
+            array = numpy_helper.to_array(tensor).astype(np.float64)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+    for tensor in graph.initializer:
+        widen(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                widen(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in floats:
+                attribute.i = onnx.TensorProto.DOUBLE
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type in floats:
+            value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    return result

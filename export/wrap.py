@@ -1,0 +1,170 @@
+"""From a classifier to the interface of a Backlit file (specified in the README).
+
+Prologue: uint8 pixels to what the classifier takes. Epilogue: which classes, their seeds, and the
+maximum over channels. Both are ordinary nodes in the same graph, so one file is all there is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from ..runtime.contract import ImageInput, Normalisation, Output
+from ..runtime.errors import ModelError
+from .autodiff import backward
+from .context import Ops, shape_of
+from .normalise import BATCH
+
+RESERVED = ("image", "class_index", "scores", "class", "score", "saliency", "gradient")
+RANKS = 1000  # how deep -1, -2, ... reach; TensorRT's TopK ends at 3840
+_LEFT_OUT = ("Softmax", "LogSoftmax", "Sigmoid")
+_PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout")
+
+
+def find_scores(output: ir.Value) -> tuple[ir.Value, tuple[str, ...]]:
+    """The unnormalised scores: what the final Softmax (or Sigmoid) takes, else the output itself.
+
+    Returns:
+        The tensor, and the operators left out after it.
+    """
+    value, node = output, output.producer()
+    while node is not None and node.op_type in _PASSED:
+        value = node.inputs[0]  # type: ignore[assignment]
+        node = value.producer()
+    if node is None or node.op_type not in _LEFT_OUT or node.inputs[0] is None:
+        return output, ()
+    return node.inputs[0], (node.op_type,)
+
+
+def wrap(
+    graph: ir.Graph,
+    image: ir.Value,
+    scores: ir.Value,
+    spec: ImageInput,
+    normalisation: Normalisation,
+    output: Output,
+) -> int:
+    """Give the graph Backlit's inputs and outputs, and the backward pass between them.
+
+    Args:
+        graph: the classifier, normalised; changed in place.
+        image: its float input, [N, C, H, W].
+        scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
+        spec, normalisation, output: the interface wanted. With ``saliency`` the gradient is a fifth
+            output, for verification; ``drop_extra_outputs`` removes it.
+
+    Returns:
+        The number of classes.
+
+    Raises:
+        ModelError: the scores are not one number per class.
+        UnsupportedOperatorError: operators between image and scores have no rule.
+    """
+    for value in (*graph.initializers.values(), *(y for n in graph for y in n.outputs)):
+        if value.name in RESERVED:
+            value.name = f"classifier/{value.name}"
+    class_index = ir.val("class_index", ir.DataType.INT64, [BATCH, "K"])
+    lead = ir.node("Shape", [class_index], attributes={"start": 1, "end": 2}, name="K")
+    lead.outputs[0].name = "K"
+    graph.append(lead)
+    pixels = _prologue(graph, image, spec, normalisation)
+    graph.inputs.append(class_index)
+    graph.sort()
+
+    op = Ops(graph, lead.outputs[0], prefix="classes")
+    dims = shape_of(scores)
+    if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
+        raise ModelError(
+            f"the scores {scores.name!r} have shape {list(dims)}; expected [N, classes].",
+            "name another output of the model, or export it with its classification head.",
+        )
+    classes = dims[1]
+    flat = op.Reshape(scores, [-1, classes]) if len(dims) > 2 else scores
+    dtype = scores.dtype or ir.DataType.FLOAT
+    flat.dtype, flat.shape = dtype, ir.Shape([BATCH, classes])
+    score_output = flat
+    if dtype != ir.DataType.FLOAT:
+        score_output = op.Cast(flat, to=int(ir.DataType.FLOAT))
+    elif flat.is_graph_input() or flat.is_initializer():
+        raise ModelError("the scores do not depend on the image.", "check the model's output.")
+
+    ranks = min(classes, RANKS)
+    _, order = op.TopK(score_output, [ranks], axis=1, outputs=2)
+    rank = op.Clip(op.Sub(op.const([-1]), class_index), op.const(np.array(0)), np.array(ranks - 1))
+    by_rank = op.GatherElements(order, rank, axis=1)
+    chosen = op.Where(op.Less(class_index, op.const([0])), by_rank, class_index)
+    score = op.GatherElements(score_output, chosen, axis=1)
+
+    mine = op.Unsqueeze(op.Transpose(chosen, perm=[1, 0]), [-1])  # [K, N, 1]
+    seed = op.Cast(op.Equal(mine, np.arange(classes)), to=int(dtype))
+    if flat is not scores:
+        seed = op.reshape(seed, scores)
+    g = backward(op, pixels, scores, seed)  # [K, N, C, H, W]
+
+    op.prefix, op.dtype = "saliency", ir.DataType.FLOAT
+    if dtype != ir.DataType.FLOAT:
+        g = op.Cast(g, to=int(ir.DataType.FLOAT))
+    gradient = op.Transpose(g, perm=[1, 0, 2, 3, 4])
+    size = [spec.height, spec.width]
+    if output == "saliency":
+        result = op.Transpose(op.ReduceMax(op.Abs(g), [2], keepdims=0), perm=[1, 0, 2, 3])
+        result.shape = ir.Shape([BATCH, "K", *size])
+    else:
+        result = gradient
+    gradient.shape = ir.Shape([BATCH, "K", spec.channels, *size])
+    score_output.shape = ir.Shape([BATCH, classes])
+    for value, name in ((score_output, "scores"), (chosen, "class"), (score, "score")):
+        value.name = name
+    chosen.shape = score.shape = ir.Shape([BATCH, "K"])
+    chosen.dtype = ir.DataType.INT64
+    score_output.dtype = score.dtype = result.dtype = gradient.dtype = ir.DataType.FLOAT
+    gradient.name, result.name = "gradient", output
+    graph.outputs[:] = [score_output, chosen, score, *dict.fromkeys((result, gradient))]
+    graph.sort()
+    return classes
+
+
+def drop_extra_outputs(model: ir.Model, output: Output) -> None:
+    """Keep the four outputs of the interface, and prune what only the others needed."""
+    graph = model.graph
+    graph.outputs[:] = [v for v in graph.outputs if v.name != "gradient" or output == "gradient"]
+    passes.RemoveUnusedNodesPass()(model)
+
+
+def _prologue(
+    graph: ir.Graph, image: ir.Value, spec: ImageInput, normalisation: Normalisation
+) -> ir.Value:
+    """Replace the classifier's input; returns the float pixels to differentiate by."""
+    if spec.dtype == "float32":
+        image.name = "image"
+        image.shape = ir.Shape([BATCH, spec.channels, spec.height, spec.width])
+        return image
+    raw = ir.val("image", ir.DataType.UINT8, [BATCH, spec.height, spec.width, spec.channels])
+    image.name = "classifier/image"
+    op = Ops(graph, 1, prefix="prologue")
+    # Cast first: TensorRT moves no uint8 (only floats).
+    as_float = op.Cast(raw, to=int(ir.DataType.FLOAT))
+    pixels: ir.Value = op.Transpose(as_float, perm=[0, 3, 1, 2])
+    pixels.dtype = ir.DataType.FLOAT
+    pixels.shape = ir.Shape([BATCH, spec.channels, spec.height, spec.width])
+    x = op.Gather(pixels, [2, 1, 0], axis=1) if spec.colour == "BGR" else pixels
+    scale = (1 / 255 if normalisation.range == "0-1" else 1.0) / np.array(normalisation.std)
+    shift = -np.array(normalisation.mean) / np.array(normalisation.std)
+    per_channel = (spec.channels, 1, 1)
+    if (scale != 1).any():
+        x = op.Mul(x, scale.reshape(per_channel))
+    if shift.any():
+        x = op.Add(x, shift.reshape(per_channel))
+    if image.dtype != ir.DataType.FLOAT:
+        x = op.Cast(x, to=int(image.dtype or ir.DataType.FLOAT))
+    if x is pixels:
+        x = op.Identity(pixels)
+    for node in {n for n in graph if "prologue/" in (n.name or "")}:
+        for y in node.outputs:
+            y.dtype = y.dtype or ir.DataType.FLOAT
+            y.shape = y.shape or pixels.shape
+    x.dtype = image.dtype
+    image.replace_all_uses_with(x)
+    graph.inputs[:] = [raw if v is image else v for v in graph.inputs]
+    return pixels

@@ -1,0 +1,138 @@
+"""At kinks and ties a gradient is a choice; Backlit's is PyTorch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from backlit.export import differentiate
+from cases import Array, Case, case
+from onnx.reference import ReferenceEvaluator
+from torch.nn import functional as F
+
+
+def gradient(tied: Case, feed: dict[str, Array], wrt: str = "x") -> tuple[Array, Array]:
+    """Backlit's gradient of the weighted sum of the outputs, and the weights."""
+    output = np.asarray(ReferenceEvaluator(tied.model()).run(None, feed)[0])
+    seed = np.random.default_rng(1).standard_normal((1, *output.shape))
+    made = differentiate(tied.model(), wrt=wrt, seed="seed")
+    return np.asarray(ReferenceEvaluator(made).run(None, feed | {"seed": seed})[1])[0], seed[0]
+
+
+KINKS = np.array([[-6.0, -3.0, -2.5, -1.0, -0.0, 0.0, 1.0, 1.5, 2.5, 3.0, 6.0, 7.0]])
+
+
+@pytest.mark.parametrize(
+    ("tied", "reference"),
+    [
+        (case("Relu", (1, 12)), F.relu),
+        (case("LeakyRelu", (1, 12), alpha=0.1), lambda x: F.leaky_relu(x, 0.1)),
+        (case("ThresholdedRelu", (1, 12), alpha=1.0), lambda x: F.threshold(x, 1.0, 0.0)),
+        (case("Clip", (1, 12), np.array(-1.0), np.array(1.5)), lambda x: torch.clamp(x, -1.0, 1.5)),
+        (case("Clip", (1, 12), np.array(0.0), np.array(6.0)), F.relu6),
+        (case("Elu", (1, 12), alpha=0.7), lambda x: F.elu(x, 0.7)),
+        (case("Celu", (1, 12), alpha=0.7), lambda x: F.celu(x, 0.7)),
+        (case("Selu", (1, 12)), F.selu),
+        (case("Abs", (1, 12)), torch.abs),
+        (case("HardSigmoid", (1, 12), alpha=1 / 6, beta=0.5), F.hardsigmoid),
+        (case("HardSwish", (1, 12)), F.hardswish),
+    ],
+    ids=lambda v: v.name if isinstance(v, Case) else "",
+)
+def test_kinks_of_elementwise_functions(
+    tied: Case, reference: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    found, seed = gradient(tied, {"x": KINKS})
+    x = torch.tensor(KINKS, requires_grad=True)
+    reference(x).backward(torch.tensor(seed))
+    np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-6, atol=1e-12)
+
+
+def integers(shape: tuple[int, ...]) -> Array:
+    """Few different values, so nearly every window has a tie."""
+    return np.random.default_rng(2).integers(0, 3, shape).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation", "ceil"),
+    [(2, 2, 0, 1, False), (3, 2, 1, 1, False), (3, 1, 1, 1, False), (3, 2, 0, 1, True),
+     (2, 3, 1, 1, False), (3, 2, 1, 2, False), (3, 2, 1, 1, True)],
+)  # fmt: skip
+def test_max_pool_routes_to_the_first_maximum(
+    kernel: int, stride: int, padding: int, dilation: int, ceil: bool
+) -> None:
+    values = integers((2, 3, 9, 8))
+    tied = case(
+        "MaxPool", values.shape, kernel_shape=[kernel] * 2, strides=[stride] * 2,
+        pads=[padding] * 4, dilations=[dilation] * 2, ceil_mode=int(ceil),
+    )  # fmt: skip
+    x = torch.tensor(values, requires_grad=True)
+    y = F.max_pool2d(x, kernel, stride, padding, dilation, ceil)
+    seed = np.random.default_rng(1).standard_normal((1, *y.shape))
+    y.backward(torch.tensor(seed[0]))
+    made = differentiate(tied.model(np.float32), seed="seed")
+    found = run(made, {"x": values.astype(np.float32), "seed": seed.astype(np.float32)})
+    np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_global_max_pool_routes_to_the_first_maximum() -> None:
+    values = integers((2, 3, 5, 4))
+    found, seed = gradient(case("GlobalMaxPool", values.shape), {"x": values})
+    x = torch.tensor(values, requires_grad=True)
+    F.adaptive_max_pool2d(x, 1).backward(torch.tensor(seed))
+    np.testing.assert_array_equal(found, x.grad.numpy())
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+def test_elementwise_extrema_share_ties_evenly(op: str) -> None:
+    feed = {"x": integers((4, 5)), "y": integers((4, 5))[::-1].copy()}
+    function = torch.maximum if op == "Max" else torch.minimum
+    for wrt in ("x", "y"):
+        found, seed = gradient(case(op, (4, 5), second=(4, 5)), feed, wrt)
+        tensors = {k: torch.tensor(v, requires_grad=True) for k, v in feed.items()}
+        function(tensors["x"], tensors["y"]).backward(torch.tensor(seed))
+        np.testing.assert_array_equal(found, tensors[wrt].grad.numpy())
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_reduced_extrema_share_ties_evenly(op: str) -> None:
+    values = integers((3, 4, 5))
+    found, seed = gradient(case(op, values.shape, np.array([0, 2]), keepdims=0), {"x": values})
+    x = torch.tensor(values, requires_grad=True)
+    (torch.amax if op == "ReduceMax" else torch.amin)(x, (0, 2)).backward(torch.tensor(seed))
+    np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-12)
+
+
+def test_zero_to_a_power_and_zero_norm() -> None:
+    values = np.array([[0.0, 0.0, 2.0]], np.float32)
+    seed = np.array([[[1.0, -2.0, 3.0]]], np.float32)
+    powers = case("Pow", (1, 3), np.array([0.0, 2.0, 3.0])).model(np.float32)
+    found = run(differentiate(powers, seed="seed"), {"x": values, "seed": seed})[0]
+    x = torch.tensor(values, requires_grad=True)
+    (x ** torch.tensor([0.0, 2.0, 3.0])).backward(torch.tensor(seed[0]))
+    np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-6)
+    norm = differentiate(case("ReduceL2", (1, 3), np.array([1])).model(np.float32))
+    found = run(norm, {"x": np.zeros((1, 3), np.float32)})
+    np.testing.assert_array_equal(found, np.zeros((1, 3)))
+
+
+def test_lrn_equals_torch() -> None:
+    values = np.random.default_rng(0).standard_normal((2, 7, 3, 4)).astype(np.float32)
+    tied = case("LRN", values.shape, size=5, alpha=0.3, beta=0.75, bias=2.0)
+    made = differentiate(tied.model(np.float32), seed="seed")
+    seed = np.random.default_rng(1).standard_normal((1, *values.shape)).astype(np.float32)
+    found = run(made, {"x": values, "seed": seed})
+    x = torch.tensor(values, requires_grad=True)
+    F.local_response_norm(x, 5, 0.3, 0.75, 2.0).backward(torch.tensor(seed[0]))
+    np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def run(made: onnx.ModelProto, feed: dict[str, Array]) -> Array:
+    """The gradient, computed by ONNX Runtime (the reference evaluator's LRN, and its MaxPool with
+    ceil_mode and padding, do not follow their specifications)."""
+    session = ort.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["gradient"], feed)[0])
