@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,16 +14,18 @@ import onnx
 import onnx_ir as ir
 
 from ..runtime import contract as schema
-from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source, Verification
-from ..runtime.errors import ModelError, OptionError, OutputError
+from ..runtime import output as output_files
+from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source
+from ..runtime.errors import OptionError
 from . import normalise, rules
 from .autodiff import backward
-from .context import FLOATS, Ops
+from .classifier import named, prepare
+from .context import Ops, static
 from .optimise import optimise
-from .sources import Classifier, load, to_onnx
+from .sources import load, to_onnx
 from .tensorrt import audit
 from .verify import verify
-from .wrap import drop_extra_outputs, find_scores, wrap
+from .wrap import wrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,25 +95,13 @@ def export(
     """
     started = time.perf_counter()
     path = Path(path)
-    _check_writable(path)
+    output_files.folder(path.parent)
     classifier = load(source, weights)
     says = classifier.says
     pinned = (size, size) if isinstance(size, int) else size
-    if classifier.proto is None:
-        chosen = pinned or says.size
-        if chosen is None:
-            raise OptionError(
-                f"{classifier.name} does not say its input size.",
-                "give --size, such as --size 224.",
-            )
-        channels = _first_channels(classifier)
-        proto = to_onnx(classifier.module, channels, chosen)  # type: ignore[arg-type]
-        classifier = dataclasses.replace(classifier, proto=proto)
-    else:
-        proto = classifier.proto
-
+    proto = to_onnx(classifier, pinned)
     model, image, scores, left_out = prepare(proto, pinned, output_name)
-    _, channels, height, width = (int(d) for d in (0, *image.shape[1:]))  # type: ignore[index]
+    channels, height, width = static(image, 1)
     spec = ImageInput(
         dtype=input,
         layout="NHWC" if input == "uint8" else "NCHW",
@@ -130,7 +119,7 @@ def export(
         std=_per_channel("std", std or says.std, channels, 1.0),
         assumed=mean is None and std is None and says.mean is None,
     )
-    score_name, input_name = scores.name or "", image.name or ""
+    score_name = scores.name or ""
     forward = len(model.graph)
     classes = wrap(model.graph, image, scores, spec, normalisation, output)
     optimise(model)
@@ -153,11 +142,12 @@ def export(
     )
     verified, verify_started = None, time.perf_counter()
     if check:
-        verified = verify(ir.serde.serialize_model(model), classifier, contract, input_name)
+        verified = verify(ir.serde.serialize_model(model), proto, classifier.module, contract)
         contract = dataclasses.replace(contract, verification=verified)
     finished = time.perf_counter()
-    drop_extra_outputs(model, output)
-    _write(stamp(model, contract), path)
+    data = stamp(model, contract).SerializeToString()
+    with output_files.whole_file(path) as file:
+        file.write(data)
     return ExportReport(
         path=path,
         contract=contract,
@@ -168,31 +158,6 @@ def export(
         verify_seconds=finished - verify_started,
         refused=tuple(audit(model.graph)),
     )
-
-
-def prepare(
-    proto: onnx.ModelProto, size: tuple[int, int] | None, output_name: str | None
-) -> tuple[ir.Model, ir.Value, ir.Value, tuple[str, ...]]:
-    """Load and normalise a classifier: the model, its image input, its scores, what follows them.
-
-    Raises:
-        ModelError: no input is an image, no output holds scores.
-    """
-    model = normalise.modernise(proto)
-    image = _image_input(model, size)
-    image_name = image.name
-    normalise.free_batch(model, image)
-    while True:
-        normalise.fold_constants(model)
-        normalise.infer_shapes(model)
-        scores, left_out = find_scores(_score_output(model, output_name))
-        expanded = normalise.expand_functions(model, image, scores)
-        if expanded is None:
-            break
-        model = expanded
-        image = next(v for v in model.graph.inputs if v.name == image_name)
-    normalise.explicit(model)
-    return model, image, scores, left_out
 
 
 def differentiate(
@@ -221,8 +186,8 @@ def differentiate(
     while True:
         normalise.fold_constants(made)
         normalise.infer_shapes(made)
-        target = _named(made.graph.outputs, output, "output")
-        source = _named(made.graph.inputs, wrt, "input")
+        target = named(made.graph.outputs, output, "output")
+        source = named(made.graph.inputs, wrt, "input")
         expanded = normalise.expand_functions(made, source, target)
         if expanded is None:
             break
@@ -257,57 +222,6 @@ def stamp(model: ir.Model, contract: Contract) -> onnx.ModelProto:
     return ir.serde.serialize_model(model)
 
 
-def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
-    candidates = [v for v in model.graph.inputs if v.dtype in FLOATS]
-    if not candidates or candidates[0].shape is None or len(candidates[0].shape) != 4:
-        found = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in model.graph.inputs) or "none"
-        raise ModelError(
-            f"the model's first float input is no image [N, C, H, W]; its inputs are: {found}.",
-            "give an image classifier that takes one float image batch.",
-        )
-    image = candidates[0]
-    batch, channels, height, width = image.shape  # type: ignore[misc]
-    if channels not in (1, 3):
-        raise ModelError(
-            f"the input {image.name!r} has {channels} channels (axis 1); an image has 1 or 3.",
-            "give a classifier whose input is [N, 1 or 3, H, W].",
-        )
-    own = (height, width)
-    if size is None:
-        if not all(isinstance(d, int) for d in own):
-            raise OptionError(
-                f"the input {image.name!r} has no fixed height and width.",
-                "pin them with --size, such as --size 224.",
-            )
-        size = own  # type: ignore[assignment]
-    elif any(isinstance(d, int) and d != s for d, s in zip(own, size, strict=True)):
-        raise OptionError(
-            f"the model takes images of {own[0]}x{own[1]}, not {size[0]}x{size[1]}.",
-            "leave --size out.",
-        )
-    image.shape = ir.Shape([batch, channels, *size])  # type: ignore[misc]
-    return image
-
-
-def _score_output(model: ir.Model, name: str | None) -> ir.Value:
-    outputs = [v for v in model.graph.outputs if v.dtype in FLOATS]
-    if name is not None:
-        return _named(outputs, name, "float output")
-    if not outputs:
-        raise ModelError("the model has no float output.", "give a classifier.")
-    return outputs[0]
-
-
-def _named(values: Sequence[ir.Value], name: str | None, what: str) -> ir.Value:
-    for value in values:
-        if name in (None, value.name):
-            return value
-    raise ModelError(
-        f"the model has no {what} {name!r}.",
-        f"choose one of: {', '.join(str(v.name) for v in values)}.",
-    )
-
-
 def _per_channel(
     name: str, given: Sequence[float] | None, channels: int, default: float
 ) -> tuple[float, ...]:
@@ -325,33 +239,4 @@ def _per_channel(
     return tuple(float(v) for v in given)
 
 
-def _first_channels(classifier: Classifier) -> int:
-    """Channels of a torch module's input, from its first convolution."""
-    for parameter in classifier.module.parameters():  # type: ignore[union-attr]
-        if parameter.ndim == 4 and parameter.shape[1] in (1, 3):
-            return int(parameter.shape[1])
-    return 3
-
-
-def _check_writable(path: Path) -> None:
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"cannot write in {path.parent}.", "make the folder, or choose another.")
-
-
-def _write(proto: onnx.ModelProto, path: Path) -> None:
-    """Write to a temporary name beside the target, then rename: complete or not at all."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(proto.SerializeToString())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}", "choose another place.") from error
-
-
-__all__ = ["ExportReport", "Verification", "differentiate", "export", "rules"]
+__all__ = ["ExportReport", "differentiate", "export", "rules"]

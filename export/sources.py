@@ -87,17 +87,31 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     )
 
 
-def to_onnx(module: torch.nn.Module, channels: int, size: tuple[int, int]) -> onnx.ModelProto:
-    """Export a torch classifier with a dynamic batch, opset 20.
+def to_onnx(classifier: Classifier, size: tuple[int, int] | None = None) -> onnx.ModelProto:
+    """The classifier as ONNX; a torch module is exported with a dynamic batch, opset 20.
+
+    Args:
+        classifier: as loaded.
+        size: height and width in pixels for a torch module; default: what the source says.
 
     Raises:
-        ModelError: torch's exporter cannot take the model.
+        OptionError: a torch module whose size nobody said.
+        ModelError: torch's exporter cannot take the module.
     """
+    if classifier.proto is not None:
+        return classifier.proto
     import torch
 
-    example = torch.zeros(
-        2, channels, *size, dtype=next(iter(_floats(module)), torch.zeros(0)).dtype
-    )
+    module, size = classifier.module, size or classifier.says.size
+    if module is None or size is None:
+        raise OptionError(
+            f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
+        )
+    parameters = list(module.parameters())
+    kernels = [p.shape[1] for p in parameters if p.ndim == 4 and p.shape[1] in (1, 3)]
+    channels = kernels[0] if kernels else 3
+    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+    example = torch.zeros(2, channels, *size, dtype=dtype)
     batch = {0: torch.export.Dim("N", min=1)}
     try:
         with _quiet():
@@ -223,10 +237,6 @@ def _load_weights(module: Any, path: Path) -> None:
             f"the weights in {path} do not fit the model: {error}",
             "give the weights of this very architecture.",
         ) from error
-
-
-def _floats(module: Any) -> Iterator[Any]:
-    return (p for p in module.parameters() if p.is_floating_point())
 
 
 def _import(name: str, fix: str) -> Any:

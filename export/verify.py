@@ -18,7 +18,7 @@ from onnx.reference import ReferenceEvaluator
 from ..runtime.contract import Contract, Verification
 from ..runtime.errors import VerificationError
 from .normalise import upgraded
-from .sources import Classifier
+from .wrap import GRADIENT
 
 Array = np.ndarray[Any, Any]
 
@@ -36,18 +36,19 @@ class Measured:
     scores: Array  # float32 [N, classes]
     classes: Array  # int64 [N, K]
     gradient: Array  # float64 [N, K, C, H, W]
+    reduced: bool  # the file's own output is exactly this gradient, or its reduction
 
 
 def verify(
-    proto: onnx.ModelProto, classifier: Classifier, contract: Contract, input_name: str
+    proto: onnx.ModelProto, source: onnx.ModelProto, module: Any, contract: Contract
 ) -> Verification:
     """Compare a Backlit graph with its source.
 
     Args:
-        proto: the Backlit graph with the extra output ``gradient``.
-        classifier: the source, as loaded.
+        proto: the Backlit graph.
+        source: the classifier it was made of, as ONNX.
+        module: the classifier as torch module, where it was one; else None.
         contract: the metadata; says how pixels become the classifier's input.
-        input_name: the image input of the source's ONNX graph.
 
     Returns:
         What was measured, within the tolerances above.
@@ -56,12 +57,12 @@ def verify(
         VerificationError: outside them.
     """
     measured = _measure(proto, contract)
-    if classifier.module is not None and not contract.score.left_out:
+    if module is not None and not contract.score.left_out:
         reference = "torch.autograd"
-        expected, found, scores = _autograd(classifier.module, measured, contract)
+        expected, found, scores = _autograd(module, measured, contract)
     else:
         reference = "finite differences, float64"
-        expected, found, scores = _differences(classifier, measured, contract, input_name)
+        expected, found, scores = _differences(source, measured, contract)
     norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
     result = Verification(
         reference,
@@ -70,7 +71,7 @@ def verify(
         samples=len(expected),
         scores_relative=float(np.abs(measured.scores - scores).max() / np.abs(scores).max()),
     )
-    problems = []
+    problems = [] if measured.reduced else ["the saliency is not the gradient's reduction"]
     if not np.isfinite(found).all():
         problems.append("the gradient holds inf or nan")
     if not result.cosine >= COSINE:
@@ -104,11 +105,15 @@ def _measure(proto: onnx.ModelProto, contract: Contract) -> Measured:
         image = pixels.astype(np.float32)
         pixels = image.astype(np.float64)
     ranks = min(_RANKS, contract.score.classes)
-    session = _session(proto)
+    session = _session(with_output(proto, GRADIENT, keep=True))
     index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
     feed = {"image": np.ascontiguousarray(image), "class_index": index}
-    scores, classes, gradient = session.run(["scores", "class", "gradient"], feed)
-    return Measured(pixels, scores, classes, gradient.astype(np.float64))
+    names = ["scores", "class", contract.output, GRADIENT]
+    scores, classes, result, gradient = session.run(names, feed)
+    gradient = gradient.swapaxes(0, 1)
+    same = np.abs(gradient).max(2) if contract.output == "saliency" else gradient
+    reduced = np.array_equal(result, same, equal_nan=True)
+    return Measured(pixels, scores, classes, gradient.astype(np.float64), reduced)
 
 
 def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Array, Array, Array]:
@@ -133,16 +138,27 @@ def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Arra
 
 
 def _differences(
-    classifier: Classifier, measured: Measured, contract: Contract, input_name: str
+    source: onnx.ModelProto, measured: Measured, contract: Contract
 ) -> tuple[Array, Array, Array]:
     """Derivatives along random directions, by central differences and by our gradient [samples].
 
     In float64 a step this small crosses few kinks and still has nine digits.
     """
-    assert classifier.proto is not None  # noqa: S101  every classifier is ONNX by now
-    tensor, single = contract.score.tensor, with_output(classifier.proto, contract.score.tensor)
-    evaluator = ReferenceEvaluator(to_double(upgraded(single)))
-    source = _session(single)
+    tensor = contract.score.tensor
+    single = with_output(source, tensor)
+    weights = {t.name for t in single.graph.initializer}
+    image = next(v for v in single.graph.input if v.name not in weights)
+    input_name, dims = image.name, [d.dim_value for d in image.type.tensor_type.shape.dim]
+    spec, made = contract.image, {y for node in single.graph.node for y in node.output}
+    wanted = [0, spec.channels, spec.height, spec.width]
+    fits = len(dims) == 4 and all(d in (0, w) for d, w in zip(dims[1:], wanted[1:], strict=True))
+    if tensor not in made or not fits:
+        raise VerificationError(
+            f"the source takes images {dims} or has no tensor {tensor!r}: it is not the classifier "
+            f"this file was made of ({contract.source.name}).",
+            "give the classifier that was exported.",
+        )
+    evaluator, original = ReferenceEvaluator(to_double(upgraded(single))), _session(single)
 
     def run(engine: Any, pixels: Array, dtype: Any) -> Array:
         x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
@@ -161,8 +177,8 @@ def _differences(
         for k, label in enumerate(classes):
             expected.append((ahead[:, label] - behind[:, label]) / (2 * step))
             found.append((gradient[k] * directions).sum((1, 2, 3)))
-    half = source.get_inputs()[0].type == "tensor(float16)"
-    scores = run(source, measured.pixels, np.float16 if half else np.float32)
+    half = original.get_inputs()[0].type == "tensor(float16)"
+    scores = run(original, measured.pixels, np.float16 if half else np.float32)
     return np.concatenate(expected), np.concatenate(found), scores
 
 
@@ -188,12 +204,13 @@ def _session(proto: onnx.ModelProto) -> ort.InferenceSession:
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def with_output(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """A copy of the model that returns one named tensor."""
+def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:
+    """A copy of the model that returns one named tensor, instead of or beside its outputs."""
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     declared = [v for v in result.graph.output if v.name == name]
-    del result.graph.output[:]
+    if not keep:
+        del result.graph.output[:]
     result.graph.output.extend(declared or [onnx.helper.make_empty_tensor_value_info(name)])
     return result
 

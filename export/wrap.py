@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes import common as passes
 
 from ..runtime.contract import ImageInput, Normalisation, Output
 from ..runtime.errors import ModelError
@@ -17,24 +16,8 @@ from .context import Ops, shape_of
 from .normalise import BATCH
 
 RESERVED = ("image", "class_index", "scores", "class", "score", "saliency", "gradient")
+GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
 RANKS = 1000  # how deep -1, -2, ... reach; TensorRT's TopK ends at 3840
-_LEFT_OUT = ("Softmax", "LogSoftmax", "Sigmoid")
-_PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout")
-
-
-def find_scores(output: ir.Value) -> tuple[ir.Value, tuple[str, ...]]:
-    """The unnormalised scores: what the final Softmax (or Sigmoid) takes, else the output itself.
-
-    Returns:
-        The tensor, and the operators left out after it.
-    """
-    value, node = output, output.producer()
-    while node is not None and node.op_type in _PASSED:
-        value = node.inputs[0]  # type: ignore[assignment]
-        node = value.producer()
-    if node is None or node.op_type not in _LEFT_OUT or node.inputs[0] is None:
-        return output, ()
-    return node.inputs[0], (node.op_type,)
 
 
 def wrap(
@@ -51,8 +34,7 @@ def wrap(
         graph: the classifier, normalised; changed in place.
         image: its float input, [N, C, H, W].
         scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
-        spec, normalisation, output: the interface wanted. With ``saliency`` the gradient is a fifth
-            output, for verification; ``drop_extra_outputs`` removes it.
+        spec, normalisation, output: the interface wanted.
 
     Returns:
         The number of classes.
@@ -105,31 +87,24 @@ def wrap(
     op.prefix, op.dtype = "saliency", ir.DataType.FLOAT
     if dtype != ir.DataType.FLOAT:
         g = op.Cast(g, to=int(ir.DataType.FLOAT))
-    gradient = op.Transpose(g, perm=[1, 0, 2, 3, 4])
+    g.name, g.dtype = GRADIENT, ir.DataType.FLOAT
     size = [spec.height, spec.width]
     if output == "saliency":
         result = op.Transpose(op.ReduceMax(op.Abs(g), [2], keepdims=0), perm=[1, 0, 2, 3])
         result.shape = ir.Shape([BATCH, "K", *size])
     else:
-        result = gradient
-    gradient.shape = ir.Shape([BATCH, "K", spec.channels, *size])
+        result = op.Transpose(g, perm=[1, 0, 2, 3, 4])
+        result.shape = ir.Shape([BATCH, "K", spec.channels, *size])
     score_output.shape = ir.Shape([BATCH, classes])
     for value, name in ((score_output, "scores"), (chosen, "class"), (score, "score")):
         value.name = name
     chosen.shape = score.shape = ir.Shape([BATCH, "K"])
     chosen.dtype = ir.DataType.INT64
-    score_output.dtype = score.dtype = result.dtype = gradient.dtype = ir.DataType.FLOAT
-    gradient.name, result.name = "gradient", output
-    graph.outputs[:] = [score_output, chosen, score, *dict.fromkeys((result, gradient))]
+    score_output.dtype = score.dtype = result.dtype = ir.DataType.FLOAT
+    result.name = output
+    graph.outputs[:] = [score_output, chosen, score, result]
     graph.sort()
     return classes
-
-
-def drop_extra_outputs(model: ir.Model, output: Output) -> None:
-    """Keep the four outputs of the interface, and prune what only the others needed."""
-    graph = model.graph
-    graph.outputs[:] = [v for v in graph.outputs if v.name != "gradient" or output == "gradient"]
-    passes.RemoveUnusedNodesPass()(model)
 
 
 def _prologue(

@@ -1,0 +1,111 @@
+"""From an ONNX model to a normalised graph with its image input and its scores found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+import onnx_ir as ir
+
+from ..runtime.errors import ModelError, OptionError
+from . import normalise
+from .context import FLOATS
+
+_LEFT_OUT = ("Softmax", "LogSoftmax", "Sigmoid")
+_PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout")
+
+
+def prepare(
+    proto: onnx.ModelProto, size: tuple[int, int] | None, output_name: str | None
+) -> tuple[ir.Model, ir.Value, ir.Value, tuple[str, ...]]:
+    """Load and normalise a classifier: the model, its image input, its scores, what follows them.
+
+    Raises:
+        ModelError: no input is an image, no output holds scores.
+    """
+    model = normalise.modernise(proto)
+    image = _image_input(model, size)
+    image_name = image.name
+    normalise.free_batch(model, image)
+    while True:
+        normalise.fold_constants(model)
+        normalise.infer_shapes(model)
+        scores, left_out = find_scores(_score_output(model, output_name))
+        expanded = normalise.expand_functions(model, image, scores)
+        if expanded is None:
+            break
+        model = expanded
+        image = next(v for v in model.graph.inputs if v.name == image_name)
+    normalise.explicit(model)
+    return model, image, scores, left_out
+
+
+def find_scores(output: ir.Value) -> tuple[ir.Value, tuple[str, ...]]:
+    """The unnormalised scores: what the final Softmax (or Sigmoid) takes, else the output itself.
+
+    Returns:
+        The tensor, and the operators left out after it.
+    """
+    value, node = output, output.producer()
+    while node is not None and node.op_type in _PASSED:
+        value = node.inputs[0]  # type: ignore[assignment]
+        node = value.producer()
+    if node is None or node.op_type not in _LEFT_OUT or node.inputs[0] is None:
+        return output, ()
+    return node.inputs[0], (node.op_type,)
+
+
+def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
+    candidates = [v for v in model.graph.inputs if v.dtype in FLOATS]
+    if not candidates or candidates[0].shape is None or len(candidates[0].shape) != 4:
+        found = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in model.graph.inputs) or "none"
+        raise ModelError(
+            f"the model's first float input is no image [N, C, H, W]; its inputs are: {found}.",
+            "give an image classifier that takes one float image batch.",
+        )
+    image = candidates[0]
+    batch, channels, height, width = image.shape  # type: ignore[misc]
+    if channels not in (1, 3):
+        raise ModelError(
+            f"the input {image.name!r} has {channels} channels (axis 1); an image has 1 or 3.",
+            "give a classifier whose input is [N, 1 or 3, H, W].",
+        )
+    own = (height, width)
+    if size is None:
+        if not all(isinstance(d, int) for d in own):
+            raise OptionError(
+                f"the input {image.name!r} has no fixed height and width.",
+                "pin them with --size, such as --size 224.",
+            )
+        size = own  # type: ignore[assignment]
+    elif any(isinstance(d, int) and d != s for d, s in zip(own, size, strict=True)):
+        raise OptionError(
+            f"the model takes images of {own[0]}x{own[1]}, not {size[0]}x{size[1]}.",
+            "leave --size out.",
+        )
+    image.shape = ir.Shape([batch, channels, *size])  # type: ignore[misc]
+    return image
+
+
+def _score_output(model: ir.Model, name: str | None) -> ir.Value:
+    outputs = [v for v in model.graph.outputs if v.dtype in FLOATS]
+    if name is not None:
+        return named(outputs, name, "float output")
+    if not outputs:
+        raise ModelError("the model has no float output.", "give a classifier.")
+    return outputs[0]
+
+
+def named(values: Sequence[ir.Value], name: str | None, what: str) -> ir.Value:
+    """The value of a name (None: the first).
+
+    Raises:
+        ModelError: there is none; names those there are.
+    """
+    for value in values:
+        if name in (None, value.name):
+            return value
+    raise ModelError(
+        f"the model has no {what} {name!r}.",
+        f"choose one of: {', '.join(str(v.name) for v in values)}.",
+    )
