@@ -142,9 +142,20 @@ def expand_functions(model: ir.Model, wrt: ir.Value, target: ir.Value) -> ir.Mod
             found.append((domain, op_type))
     if not found:
         return None
+    for node in model.graph:
+        if (node.domain, node.op_type) in found:
+            _spell_out_defaults(node, version)
     proto = ir.serde.serialize_model(model)
     proto = onnx.inliner.inline_selected_functions(proto, found, inline_schema_functions=True)
     return modernise(proto)
+
+
+def _spell_out_defaults(node: ir.Node, version: int) -> None:
+    """Write down the attributes left at their defaults, which onnx's inliner would lose."""
+    schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    for name, declared in schema.attributes.items():
+        if name not in node.attributes and declared.default_value.type:
+            node.attributes[name] = ir.serde.deserialize_attribute(declared.default_value)
 
 
 def _values(graph: ir.Graph) -> Iterable[ir.Value]:

@@ -1,0 +1,83 @@
+"""Real trained classifiers on labelled ILSVRC images: export, verify, and the accuracy they had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from backlit.export import export
+from backlit.runtime import Session
+from backlit.runtime.image import load, prepare
+
+NAMES = [
+    "squeezenet1_1_logits_fp32",
+    "squeezenet1_0_227_deepcomp",
+    "mobilenetv1_0.25_224_bn",
+    "shufflenetv2_x1.0_deq",
+    "mobilenetv2_1.0_224_deq",
+]
+
+
+def entry(shared: Path, name: str) -> dict[str, Any]:
+    manifest = json.loads((shared / "manifest.json").read_text())
+    found: dict[str, Any] = next(m for m in manifest["models"] if Path(m["file"]).stem == name)
+    return found
+
+
+def options(model: dict[str, Any]) -> dict[str, Any]:
+    """The manifest's preprocessing as export options."""
+    how = model["preprocess"]
+    return {
+        "mean": how["mean"], "std": how["std"], "range": how["range"], "bgr": how["colour"] == "BGR",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_export_verifies_and_accuracy_is_the_manifests(
+    name: str, shared: Path, tmp_path: Path
+) -> None:
+    model = entry(shared, name)
+    file = tmp_path / "model.onnx"
+    report = export(shared / model["file"], file, **options(model))
+    verified = report.contract.verification
+    assert verified is not None
+    assert verified.cosine >= 0.9999
+    assert verified.relative_l2 <= 1e-2
+    assert report.refused == ()
+
+    session = Session(file, "cpu")
+    manifest = json.loads((shared / "manifest.json").read_text())
+    images = [i for i in manifest["images"] if i["split"] == "dev"]
+    top1 = top5 = 0
+    for start in range(0, len(images), 50):
+        part = images[start : start + 50]
+        pixels = [prepare(load(shared / i["file"]), session.contract.image) for i in part]
+        batch = np.concatenate([p.views for p in pixels])
+        ranked = session.run(batch, np.tile(-np.arange(1, 6), (len(part), 1))).classes
+        for image, classes in zip(part, ranked, strict=True):
+            top1 += int(classes[0] in image["classes"])
+            top5 += bool(set(classes.tolist()) & set(image["classes"]))
+    expected = model["accuracy"]["ilsvrc_val_227/dev"]
+    assert len(images) == expected["n"]
+    assert top1 / len(images) == pytest.approx(expected["top1"], abs=0.0035)  # one image
+    assert top5 / len(images) == pytest.approx(expected["top5"], abs=0.0035)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_the_classifiers_own(name: str, shared: Path, tmp_path: Path) -> None:
+    path = shared / entry(shared, name)["file"]
+    file = tmp_path / "model.onnx"
+    export(path, file, input="float32", check=False)
+    cpu = ["CPUExecutionProvider"]
+    plain, backlit = (ort.InferenceSession(str(p), providers=cpu) for p in (path, file))
+    shape = [d if isinstance(d, int) else 1 for d in plain.get_inputs()[0].shape]
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    if "BGR" in str(entry(shared, name)["preprocess"]):
+        x *= 60
+    expected = plain.run(None, {plain.get_inputs()[0].name: x})[0].reshape(1, -1)
+    found = backlit.run(["scores"], {"image": x, "class_index": np.array([[-1]])})[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
