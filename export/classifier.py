@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import onnx
 import onnx_ir as ir
 
 from ..runtime.errors import ModelError, OptionError
 from . import normalise
-from .context import FLOATS
+from .context import FLOATS, args
 
 _LEFT_OUT = ("Softmax", "LogSoftmax", "Sigmoid")
 _PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout")
@@ -24,13 +24,14 @@ def prepare(
         ModelError: no input is an image, no output holds scores.
     """
     model = normalise.modernise(proto)
+    names = {name for node in proto.graph.node for name in node.output}
     image = _image_input(model, size)
     image_name = image.name
     normalise.free_batch(model, image)
     while True:
         normalise.fold_constants(model)
         normalise.infer_shapes(model)
-        scores, left_out = find_scores(_score_output(model, output_name))
+        scores, left_out = find_scores(_score_output(model, output_name), names)
         expanded = normalise.expand_functions(model, image, scores)
         if expanded is None:
             break
@@ -40,19 +41,32 @@ def prepare(
     return model, image, scores, left_out
 
 
-def find_scores(output: ir.Value) -> tuple[ir.Value, tuple[str, ...]]:
+def find_scores(output: ir.Value, source_names: set[str]) -> tuple[ir.Value, tuple[str, ...]]:
     """The unnormalised scores: what the final Softmax (or Sigmoid) takes, else the output itself.
+
+    Args:
+        output: the classifier's output.
+        source_names: tensors of the source graph; the scores are one of them where possible, so
+            that source and result can be compared.
 
     Returns:
         The tensor, and the operators left out after it.
     """
-    value, node = output, output.producer()
-    while node is not None and node.op_type in _PASSED:
-        value = node.inputs[0]  # type: ignore[assignment]
-        node = value.producer()
-    if node is None or node.op_type not in _LEFT_OUT or node.inputs[0] is None:
+    end = _before(output, lambda value: False)
+    node = end.producer()
+    if node is None or node.op_type not in _LEFT_OUT:
         return output, ()
-    return node.inputs[0], (node.op_type,)
+    scores = args(node)[0]
+    return _before(scores, lambda value: value.name in source_names), (node.op_type,)
+
+
+def _before(value: ir.Value, found: Callable[[ir.Value], bool]) -> ir.Value:
+    """Walk back over operators that only rename axes."""
+    node = value.producer()
+    while node is not None and node.op_type in _PASSED and not found(value):
+        value = args(node)[0]
+        node = value.producer()
+    return value
 
 
 def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:

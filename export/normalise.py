@@ -36,6 +36,10 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
     if version >= OPSET:
         return proto
+    if proto.ir_version < 4:  # then the converter wants every initializer listed as an input
+        newer = onnx.ModelProto()
+        newer.CopyFrom(proto)
+        newer.ir_version, proto = 8, newer
     try:
         return onnx.version_converter.convert_version(proto, OPSET)
     except Exception as error:  # the C++ converter raises RuntimeError and types of its own

@@ -12,17 +12,14 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from ..runtime.contract import Contract, Verification
 from ..runtime.errors import VerificationError
-from .normalise import upgraded
+from .reference import evaluator, with_output
 from .wrap import GRADIENT
 
 Array = np.ndarray[Any, Any]
 
-COSINE = 0.9999
 RELATIVE_L2 = 1e-2  # float32 runs of two libraries flip ReLU masks near zero
 SCORES = 1e-3  # largest difference over largest score
 _IMAGES = 2
@@ -65,20 +62,24 @@ def verify(
     else:
         expected, found, scores = _differences(source, measured, contract)
     norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
+    error = float(np.linalg.norm(found - expected)) / max(norm, 1e-30)
+    rounding = None if error <= RELATIVE_L2 else _rounding(proto, contract, measured)
+    tolerance = max(RELATIVE_L2, 3 * (rounding or 0.0))
     result = Verification(
         reference,
-        cosine=float(np.vdot(found, expected) / max(norm * norm_found, 1e-30)),
-        relative_l2=float(np.linalg.norm(found - expected) / max(norm, 1e-30)),
+        cosine=float(np.vdot(found, expected) / (norm * norm_found)) if norm * norm_found else 1.0,
+        relative_l2=error,
         samples=len(expected),
         scores_relative=float(np.abs(measured.scores - scores).max() / np.abs(scores).max()),
+        rounding=rounding,
     )
     problems = [] if measured.reduced else ["the saliency is not the gradient's reduction"]
     if not np.isfinite(found).all():
         problems.append("the gradient holds inf or nan")
-    if not result.cosine >= COSINE:
-        problems.append(f"cosine {result.cosine:.6f} < {COSINE}")
-    if not result.relative_l2 <= RELATIVE_L2:
-        problems.append(f"relative L2 {result.relative_l2:.2e} > {RELATIVE_L2:.0e}")
+    if not error <= tolerance:
+        problems.append(f"relative L2 {error:.2e} > {tolerance:.0e}")
+    if not result.cosine >= 1 - tolerance**2:  # 0.9999 at the usual tolerance
+        problems.append(f"cosine {result.cosine:.6f} < {1 - tolerance**2:.6f}")
     if not result.scores_relative <= SCORES:
         problems.append(f"scores differ by {result.scores_relative:.2e} > {SCORES:.0e}")
     if problems:
@@ -90,7 +91,20 @@ def verify(
     return result
 
 
-def _measure(proto: onnx.ModelProto, contract: Contract, ranks: int) -> Measured:
+def _rounding(proto: onnx.ModelProto, contract: Contract, measured: Measured) -> float:
+    """Relative L2 between two float32 runs of the file itself that round differently.
+
+    A deep network flips ReLU masks near zero from one run to the other; PyTorch's float32 is as far
+    from its float64. No correct gradient can be closer to a reference than that.
+    """
+    other = _measure(proto, contract, measured.classes.shape[1], optimise=False).gradient
+    gradient = measured.gradient
+    return float(np.linalg.norm(other - gradient)) / max(float(np.linalg.norm(gradient)), 1e-30)
+
+
+def _measure(
+    proto: onnx.ModelProto, contract: Contract, ranks: int, optimise: bool = True
+) -> Measured:
     """Run the graph on smooth seeded noise: natural-looking, and without ties."""
     rng = np.random.default_rng(0)
     spec = contract.image
@@ -106,7 +120,7 @@ def _measure(proto: onnx.ModelProto, contract: Contract, ranks: int) -> Measured
         image = pixels.astype(np.float32)
         pixels = image.astype(np.float64)
     ranks = min(ranks, contract.score.classes)
-    session = _session(with_output(proto, GRADIENT, keep=True))
+    session = _session(with_output(proto, GRADIENT, keep=True), optimise)
     index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
     feed = {"image": np.ascontiguousarray(image), "class_index": index}
     names = ["scores", "class", contract.output, GRADIENT]
@@ -159,7 +173,7 @@ def _differences(
             f"this file was made of ({contract.source.name}).",
             "give the classifier that was exported.",
         )
-    evaluator, original = ReferenceEvaluator(to_double(upgraded(single))), _session(single)
+    reference, original = evaluator(single), _session(single)
 
     def run(engine: Any, pixels: Array, dtype: Any) -> Array:
         x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
@@ -174,7 +188,7 @@ def _differences(
     ):
         direction = rng.standard_normal(image.shape)
         moved = np.stack([image + step * direction, image - step * direction])
-        ahead, behind = run(evaluator, moved, np.float64)
+        ahead, behind = run(reference, moved, np.float64)
         expected.append((ahead[classes] - behind[classes]) / (2 * step))
         found.append((gradient * direction).sum((1, 2, 3)))
     half = original.get_inputs()[0].type == "tensor(float16)"
@@ -197,46 +211,10 @@ def _preprocessed(pixels: Any, contract: Contract) -> Any:
     return torch.stack(parts, 1)
 
 
-def _session(proto: onnx.ModelProto) -> ort.InferenceSession:
+def _session(proto: onnx.ModelProto, optimise: bool = True) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     data = proto.SerializeToString()
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-
-
-def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:
-    """A copy of the model that returns one named tensor, instead of or beside its outputs."""
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    declared = [v for v in result.graph.output if v.name == name]
-    if not keep:
-        del result.graph.output[:]
-    result.graph.output.extend(declared or [onnx.helper.make_empty_tensor_value_info(name)])
-    return result
-
-
-def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model computing in float64, for the reference evaluator."""
-    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    graph = result.graph
-
-    def widen(tensor: onnx.TensorProto) -> None:
-        if tensor.data_type in floats:
-            array = numpy_helper.to_array(tensor).astype(np.float64)
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-
-    for tensor in graph.initializer:
-        widen(tensor)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                widen(attribute.t)
-            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in floats:
-                attribute.i = onnx.TensorProto.DOUBLE
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in floats:
-            value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
-    return result

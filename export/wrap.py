@@ -120,6 +120,7 @@ def _prologue(
     op = Ops(graph, 1, prefix="prologue")
     # Cast first: TensorRT moves no uint8 (only floats).
     as_float = op.Cast(raw, to=int(ir.DataType.FLOAT))
+    as_float.dtype, as_float.shape = ir.DataType.FLOAT, raw.shape
     pixels: ir.Value = op.Transpose(as_float, perm=[0, 3, 1, 2])
     pixels.dtype = ir.DataType.FLOAT
     pixels.shape = ir.Shape([BATCH, spec.channels, spec.height, spec.width])

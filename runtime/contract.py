@@ -99,6 +99,8 @@ class Verification:
         relative_l2: ``||ours - reference|| / ||reference||``.
         samples: gradients (autograd) or directions (finite differences) compared.
         scores_relative: largest difference of the scores, over the largest score magnitude.
+        rounding: relative L2 between two float32 runs of the file that round differently; measured
+            where ``relative_l2`` is above 1e-2, which then may be 3 times this.
     """
 
     reference: str
@@ -106,6 +108,7 @@ class Verification:
     relative_l2: float
     samples: int
     scores_relative: float
+    rounding: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,12 +162,13 @@ class Contract:
                 "install the version of backlit that wrote the file, or export the model again.",
             )
         try:
-            return _read(Contract, data)
+            contract: Contract = _read(Contract, data)
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(
                 f"{where}: the {KEY!r} metadata lacks or misnames a field ({error}).",
                 "export the model again.",
             ) from error
+        return contract
 
 
 _NESTED: dict[str, type] = {

@@ -31,9 +31,8 @@ def entry(shared: Path, name: str) -> dict[str, Any]:
 def options(model: dict[str, Any]) -> dict[str, Any]:
     """The manifest's preprocessing as export options."""
     how = model["preprocess"]
-    return {
-        "mean": how["mean"], "std": how["std"], "range": how["range"], "bgr": how["colour"] == "BGR",
-    }  # fmt: skip
+    bgr = how["colour"] == "BGR"
+    return {"mean": how["mean"], "std": how["std"], "range": how["range"], "bgr": bgr}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -81,7 +81,7 @@ def _scatter(op: Ops, gf: ir.Value, kernel: Array, win: Window, x: ir.Value) -> 
         gf, kernel, kernel_shape=win.kernel, strides=win.strides, dilations=win.dilations,
         pads=win.begin + win.end, output_padding=win.output_padding,
     )  # fmt: skip
-    return op.unfold(dx, x)
+    return op.unfold(op.Reshape(dx, [-1, *static(x, 1)]), x)
 
 
 def _lowest(dtype: ir.DataType) -> float:

@@ -1,0 +1,179 @@
+"""A Backlit file made by hand: a linear classifier, whose gradient is known in closed form.
+
+``scores = weight . normalised pixels + bias``, so the gradient of score c with respect to the
+pixels is ``weight[c]`` times the derivative of the prologue, for every image.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+from backlit.runtime.contract import (
+    KEY,
+    Contract,
+    ImageInput,
+    Normalisation,
+    Score,
+    Source,
+)
+from onnx import TensorProto, helper, numpy_helper
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    path: Path
+    contract: Contract
+    weight: np.ndarray  # float32 [classes,C,H,W], channels in the order the classifier takes
+    bias: np.ndarray  # float32 [classes]
+
+    def normalised(self, images):
+        """uint8 [N,H,W,C] RGB or grey -> float32 [N,C,H,W] as the classifier takes it."""
+        n, colour = self.contract.normalisation, self.contract.image.colour
+        x = images[..., ::-1] if colour == "BGR" else images
+        scale = 1 / 255 if n.range == "0-1" else 1.0
+        x = (x.astype(np.float64) * scale - np.array(n.mean)) / np.array(n.std)
+        return x.transpose(0, 3, 1, 2).astype(np.float32)
+
+    def scores(self, images):
+        """uint8 [N,H,W,C] -> float64 [N,classes]."""
+        x = self.normalised(images).astype(np.float64)
+        return np.einsum("nchw,kchw->nk", x, self.weight.astype(np.float64)) + self.bias
+
+    def gradient(self):
+        """Derivative of the scores by the graph's own image values: [classes,C,H,W]."""
+        if self.contract.image.dtype == "float32":
+            return self.weight.astype(np.float64)
+        n, colour = self.contract.normalisation, self.contract.image.colour
+        scale = 1 / 255 if n.range == "0-1" else 1.0
+        slope = scale / np.array(n.std, np.float64)
+        gradient = self.weight * slope[None, :, None, None]
+        return gradient[:, ::-1] if colour == "BGR" else gradient
+
+    def saliency(self):
+        """Max over channels of abs: [classes,H,W]."""
+        return np.abs(self.gradient()).max(1)
+
+
+def write_linear_file(
+    path,
+    classes=5,
+    height=8,
+    width=6,
+    channels=3,
+    output="saliency",
+    dtype="uint8",
+    colour=None,
+    labels=None,
+    resize="stretch",
+    crop_fraction=0.875,
+    normalisation=None,
+    weight=None,
+    seed=0,
+    metadata=None,
+):
+    """Write the file and return what is known about it. ``metadata`` replaces the JSON text."""
+    rng = np.random.default_rng(seed)
+    if weight is None:
+        weight = rng.standard_normal((classes, channels, height, width)).astype(np.float32)
+    bias = rng.standard_normal(classes).astype(np.float32)
+    colour = colour or ("RGB" if channels == 3 else "grey")
+    contract = Contract(
+        tool="test",
+        source=Source("linear", "0" * 64),
+        image=ImageInput(
+            dtype=dtype,
+            layout="NHWC" if dtype == "uint8" else "NCHW",
+            channels=channels,
+            height=height,
+            width=width,
+            colour=colour,
+            resize=resize,
+            crop_fraction=crop_fraction,
+        ),
+        normalisation=normalisation
+        or Normalisation(
+            mean=(0.5, 0.4, 0.3)[:channels], std=(0.2, 0.25, 0.3)[:channels], range="0-1"
+        ),
+        score=Score(classes=classes, tensor="scores"),
+        output=output,
+        reduction="max over channels of abs" if output == "saliency" else None,
+        labels=labels,
+    )
+    linear = Linear(Path(path), contract, weight, bias)
+    _save(linear, path, contract.to_json() if metadata is None else metadata)
+    return linear
+
+
+def _save(linear, path, metadata):
+    spec, n = linear.contract.image, linear.contract.normalisation
+    constants, nodes = [], []
+
+    def constant(name, value):
+        constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(op, inputs, output, **attributes):
+        nodes.append(helper.make_node(op, inputs, [output], **attributes))
+        return output
+
+    classes, size = len(linear.bias), (spec.channels, spec.height, spec.width)
+    if spec.dtype == "uint8":
+        shape, kind = ["N", spec.height, spec.width, spec.channels], TensorProto.UINT8
+        x = node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
+        if spec.colour == "BGR":
+            order = constant("order", np.array([2, 1, 0], np.int64))
+            x = node("Gather", [x, order], "reordered", axis=3)
+        scale = 1 / 255 if n.range == "0-1" else 1.0
+        x = node("Mul", [x, constant("scale", np.float32(scale))], "scaled")
+        x = node("Sub", [x, constant("mean", np.array(n.mean, np.float32))], "centred")
+        x = node("Div", [x, constant("std", np.array(n.std, np.float32))], "normal")
+        x = node("Transpose", [x], "planes", perm=[0, 3, 1, 2])
+    else:
+        shape, kind = ["N", *size], TensorProto.FLOAT
+        x = "image"
+    x = node("Flatten", [x], "flat", axis=1)
+    weight = constant("weight", linear.weight.reshape(classes, -1))
+    node("Gemm", [x, weight, constant("bias", linear.bias)], "scores", transB=1)
+
+    # -1 is the top-scoring class, -2 the second, ...
+    ranked = helper.make_node(
+        "TopK",
+        ["scores", constant("k", np.array([min(classes, 1000)], np.int64))],
+        ["ranked_scores", "ranking"],
+    )
+    nodes.append(ranked)
+    negative = node("Less", ["class_index", constant("zero", np.int64(0))], "negative")
+    rank = node("Sub", [constant("minus_one", np.int64(-1)), "class_index"], "rank")
+    rank = node("Max", [rank, "zero"], "valid_rank")
+    by_rank = node("GatherElements", ["ranking", rank], "by_rank", axis=1)
+    node("Where", [negative, by_rank, "class_index"], "class")
+    node("GatherElements", ["scores", "class"], "score", axis=1)
+    if linear.contract.output == "saliency":
+        table = constant("table", linear.saliency().astype(np.float32))
+        out = ["N", "K", spec.height, spec.width]
+    else:
+        table = constant("table", linear.gradient().astype(np.float32))
+        out = ["N", "K", *size]
+    node("Gather", [table, "class"], linear.contract.output, axis=0)
+    f, i = TensorProto.FLOAT, TensorProto.INT64
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [
+            helper.make_tensor_value_info("image", kind, shape),
+            helper.make_tensor_value_info("class_index", i, ["N", "K"]),
+        ],
+        [
+            helper.make_tensor_value_info("scores", f, ["N", classes]),
+            helper.make_tensor_value_info("class", i, ["N", "K"]),
+            helper.make_tensor_value_info("score", f, ["N", "K"]),
+            helper.make_tensor_value_info(linear.contract.output, f, out),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    if metadata is not False:
+        helper.set_model_props(model, {KEY: metadata})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)

@@ -1,0 +1,174 @@
+import subprocess
+import sys
+import time
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from backlit.runtime import providers
+from backlit.runtime.errors import ModelError, OptionError, ProviderError
+
+from .linear_file import write_linear_file
+
+# Where CUDA really loads, the failing path cannot be tested.
+NO_CUDA = pytest.mark.skipif(
+    providers.probe("cuda").loads, reason="CUDA loads here: its failure cannot be tested"
+)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "linear.onnx"
+    write_linear_file(path)
+    return path
+
+
+def test_probe_tells_the_truth_about_the_cpu():
+    probe = providers.probe("cpu")
+    assert probe.compiled
+    assert probe.loads
+    assert probe.reason == probe.fix == ""
+
+
+def test_probe_network_is_a_convolution():
+    session = onnxruntime.InferenceSession(providers._TINY, providers=["CPUExecutionProvider"])
+    value = np.full((1, 1, 1, 1), -1.5, np.float32)
+    assert session.run(None, {"x": value})[0] == -3.0
+    onnx.checker.check_model(onnx.load_from_string(providers._TINY))
+    assert b"Conv" in providers._TINY  # cuDNN is loaded by the first convolution
+
+
+def test_every_probe_that_fails_says_why_and_what_to_do():
+    for name, full in providers.PROVIDERS.items():
+        probe = providers.probe(name)
+        assert probe.compiled == (full in onnxruntime.get_available_providers())
+        if not probe.loads:
+            assert probe.reason
+            assert "pip install" in probe.fix
+
+
+def test_nothing_asked_takes_what_loads_and_says_which(file):
+    opened = providers.open_session(file)
+    first = next(name for name in providers.PROVIDERS if providers.probe(name).loads)
+    assert opened.provider == first
+    assert opened.session.get_providers()[0] == providers.PROVIDERS[first]
+
+
+@NO_CUDA
+@pytest.mark.parametrize("asked", [["cuda"], "cuda", "cuda,cpu", ["tensorrt", "cuda"], "CUDA"])
+def test_a_named_provider_that_does_not_load_is_an_error_with_the_fix(file, asked):
+    with pytest.raises(ProviderError) as caught:
+        providers.open_session(file, asked)
+    assert "pip install" in caught.value.fix
+    assert "backlit[gpu]" in caught.value.fix
+    if "tensorrt" in asked:
+        assert "tensorrt-cu13>=10.13,<11" in caught.value.fix
+
+
+@NO_CUDA
+def test_failure_is_quiet_and_fast_in_a_fresh_process(file):
+    code = f"""
+import time
+from backlit.runtime.errors import ProviderError
+from backlit.runtime.providers import open_session
+start = time.perf_counter()
+try:
+    open_session({str(file)!r}, ["cuda"])
+except ProviderError:
+    pass
+else:
+    raise SystemExit("no error")
+assert time.perf_counter() - start < 2, "slow"
+print(open_session({str(file)!r}).provider)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "cpu\n"
+    assert done.stderr == ""
+
+
+def test_what_onnxruntime_took_is_compared_with_what_was_asked(file, monkeypatch):
+    """As if the probe had been wrong: the session itself falls back without a word."""
+    if providers.probe("cuda").loads:
+        pytest.skip("CUDA loads here: its failure cannot be tested")
+    if not providers.probe("cuda").compiled:
+        pytest.skip("this ONNX Runtime is built without CUDA")
+    monkeypatch.setattr(
+        providers, "probe", lambda name: providers.Probe(name, compiled=True, loads=True)
+    )
+    with pytest.raises(ProviderError, match="asked for cuda and took CPUExecutionProvider"):
+        providers.open_session(file, ["cuda"])
+
+
+@pytest.mark.parametrize("names", ["gpu", "cuda,,cpu", [], ["cpu", "CUDAExecutionProvider"], ""])
+def test_unknown_names(names):
+    with pytest.raises(OptionError, match="no execution provider") as caught:
+        providers.parse(names)
+    assert "tensorrt, cuda, openvino, cpu" in caught.value.fix
+
+
+def test_parse():
+    assert providers.parse(None) is None
+    assert providers.parse(" CUDA, cpu,cuda") == ("cuda", "cpu")
+
+
+def test_threads(file):
+    opened = providers.open_session(file, ["cpu"], threads=1)
+    assert opened.session.get_session_options().intra_op_num_threads == 1
+    with pytest.raises(OptionError, match="0 threads"):
+        providers.open_session(file, ["cpu"], threads=0)
+
+
+def test_bad_files(file, tmp_path):
+    def problem(path):
+        with pytest.raises(ModelError) as caught:
+            providers.open_session(path, ["cpu"])
+        assert caught.value.fix
+        return caught.value.problem
+
+    assert "does not exist" in problem(tmp_path / "no.onnx")
+    assert "folder" in problem(tmp_path)
+    bad = tmp_path / "bad.onnx"
+    bad.touch()
+    assert "is empty" in problem(bad)
+    bad.write_text("not an ONNX file\n" * 10)
+    assert "not an ONNX file" in problem(bad)
+    bad.write_bytes(bytes(1000))
+    assert str(bad) in problem(bad)
+    data = file.read_bytes()
+    start = time.perf_counter()
+    for size in {1, 2, 10, len(data) // 2, *range(100, len(data), 211), len(data) - 1}:
+        bad.write_bytes(data[:size])
+        assert str(bad) in problem(bad)
+    assert time.perf_counter() - start < 10
+
+
+def test_a_file_newer_than_this_onnxruntime(tmp_path):
+    path = tmp_path / "new.onnx"
+    write_linear_file(path)
+    model = onnx.load(path)
+    model.opset_import[0].version = 999
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="too old") as caught:
+        providers.open_session(path, ["cpu"])
+    assert "pip install -U" in caught.value.fix
+
+
+def test_onnxruntime_not_installed_or_an_empty_shell(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ProviderError, match="cannot be imported"):
+        providers.onnxruntime()
+    monkeypatch.setitem(sys.modules, "onnxruntime", type(sys)("onnxruntime"))
+    with pytest.raises(ProviderError, match="empty shell"):
+        providers.onnxruntime()
+
+
+def test_onnxruntimes_messages_become_errors_with_a_fix():
+    def fix(text, names=None):
+        return providers.model_error("a.onnx", RuntimeError(text), names).fix
+
+    assert "--batch" in fix("Failed to allocate memory for requested buffer of size 9", ("cuda",))
+    assert "--batch" in fix("std::bad_alloc")
+    assert "--providers cpu" in fix("CUDNN failure 4", ("cuda",))
+    assert "export the model again" in fix("Non-zero status code returned")
