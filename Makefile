@@ -5,7 +5,7 @@ BIN := .venv/bin
 # for real; the two builds own the same module, so it is one or the other.
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint boxes clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -34,6 +34,10 @@ lint: .venv/ready-test .typing/ready
 	mkdir -p .typing/backlit
 	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
 	touch $@
+
+# Boxes on labelled real photos, beside the textbook pipeline and a blind centred box.
+boxes: .venv/ready-test
+	$(BIN)/python tests/dev_boxes.py
 
 clean:
 	rm -rf .venv .typing out build *.egg-info

@@ -319,6 +319,13 @@ def test_boxes_are_rounded_outward_and_clipped():
     assert small.box_to_original((32, 32, 32, 32)) == (3, 3, 4, 4)
 
 
+def test_rounding_errors_do_not_grow_a_box():
+    # 84 of 224 frame pixels are exactly 15 of 40, but 84 / (224 / 40) is a little above.
+    prepared = image.prepare(noise(40, 40), spec(224, 224))
+    assert 84 / prepared.scale_x > 15
+    assert prepared.box_to_original((28, 28, 84, 84)) == (5, 5, 15, 15)
+
+
 @pytest.mark.parametrize("resize", ["stretch", "crop"])
 @pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize(("height", "width"), [(300, 200), (123, 457), (90, 90)])

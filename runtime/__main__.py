@@ -1,0 +1,5 @@
+"""``python -m backlit.runtime`` is ``backlit``."""
+
+from .cli import main
+
+main(prog_name="backlit")

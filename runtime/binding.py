@@ -1,0 +1,117 @@
+"""The graph of a Backlit file in ONNX Runtime: its metadata, its shapes, and IO binding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .contract import KEY, Contract
+from .errors import ModelError
+from .providers import onnxruntime
+
+
+class Binding:
+    """Buffers of one shape (N,K), bound to the graph's inputs and outputs, on the device."""
+
+    def __init__(
+        self, session: Any, contract: Contract, provider: str, shape: tuple[int, int]
+    ) -> None:
+        n, k = shape
+        spec = contract.image
+        size = (spec.channels, spec.height, spec.width)
+        image = (n, spec.height, spec.width, spec.channels) if spec.layout == "NHWC" else (n, *size)
+        self._session = session
+        self._io = session.io_binding()
+        device = "cuda" if provider in ("cuda", "tensorrt") else "cpu"
+        value = onnxruntime().OrtValue.ortvalue_from_shape_and_type
+        self._image = value(image, np.dtype(spec.dtype).type, device, 0)
+        self._class_index = value((n, k), np.int64, device, 0)
+        self._io.bind_ortvalue_input("image", self._image)
+        self._io.bind_ortvalue_input("class_index", self._class_index)
+        maps = (n, k, *size) if contract.output == "gradient" else (n, k, *size[1:])
+        outputs = {
+            "scores": ((n, contract.score.classes), np.float32),
+            "class": ((n, k), np.int64),
+            "score": ((n, k), np.float32),
+            contract.output: (maps, np.float32),
+        }
+        self._outputs = []
+        for name, (dims, dtype) in outputs.items():
+            self._outputs.append(value(dims, dtype, device, 0))
+            self._io.bind_ortvalue_output(name, self._outputs[-1])
+
+    def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
+        """Scores, classes, score and maps (or gradient): copies of the output buffers."""
+        self._image.update_inplace(np.ascontiguousarray(images))
+        self._class_index.update_inplace(np.ascontiguousarray(index))
+        # The TensorRT provider has read inputs still being copied (onnxruntime issue 32673).
+        self._io.synchronize_inputs()
+        self._session.run_with_iobinding(self._io)
+        self._io.synchronize_outputs()
+        # On the CPU numpy() is a view of the buffer, which the next run overwrites.
+        return [np.array(value.numpy()) for value in self._outputs]
+
+
+def read_metadata(session: Any, where: str) -> Contract:
+    """The metadata of a session of ONNX Runtime, checked against the graph.
+
+    Raises:
+        ContractError: no Backlit metadata, damaged, or of another schema.
+        ModelError: the graph has other inputs or outputs than the metadata says.
+    """
+    properties = session.get_modelmeta().custom_metadata_map
+    contract = Contract.from_json(properties.get(KEY), where)
+    spec = contract.image
+    size: tuple[int, ...] = (spec.channels, spec.height, spec.width)
+    pixels = (spec.height, spec.width, spec.channels) if spec.layout == "NHWC" else size
+    maps = size if contract.output == "gradient" else size[1:]
+    floats, whole = "tensor(float)", "tensor(int64)"
+    kind = "tensor(uint8)" if spec.dtype == "uint8" else floats
+    expected = {
+        "image": (kind, (None, *pixels)),
+        "class_index": (whole, (None, None)),
+        "scores": (floats, (None, contract.score.classes)),
+        "class": (whole, (None, None)),
+        "score": (floats, (None, None)),
+        contract.output: (floats, (None, None, *maps)),
+    }
+    found = {value.name: value for value in [*session.get_inputs(), *session.get_outputs()]}
+    for name, (dtype, dims) in expected.items():
+        value = found.get(name)
+        has = "nothing of that name" if value is None else f"{value.type} {value.shape}"
+        if value is None or value.type != dtype or not _fits(value.shape, dims):
+            raise ModelError(
+                f"{where}: its metadata says {name!r} is {dtype} {dims_text(dims[1:])}, "
+                f"but the graph has {has}.",
+                "the file was changed after its export: export the model again.",
+            )
+    return contract
+
+
+def _fits(shape: Sequence[int | str | None], dims: Sequence[int | None]) -> bool:
+    # A shape that ONNX Runtime could not infer is not known, so not wrong.
+    return not shape or (
+        len(shape) == len(dims)
+        and all(
+            not isinstance(have, int) or want is None or have == want
+            for have, want in zip(shape, dims, strict=True)
+        )
+    )
+
+
+def dims_text(dims: Iterable[int | None]) -> str:
+    """``[N,8,6,3]``: a shape after its first dimension, with K for what is dynamic."""
+    return "[N," + ",".join("K" if dim is None else str(dim) for dim in dims) + "]"
+
+
+def normalise(images: npt.NDArray[np.uint8], contract: Contract) -> npt.NDArray[np.float32]:
+    """uint8 [N,H,W,C], RGB or grey -> float32 [N,C,H,W] as the classifier takes it."""
+    rule = contract.normalisation
+    ordered = images[..., ::-1] if contract.image.colour == "BGR" else images
+    scale = np.float32(1 / 255 if rule.range == "0-1" else 1.0)
+    mean, std = np.array(rule.mean, np.float32), np.array(rule.std, np.float32)
+    values = (ordered.astype(np.float32) * scale - mean) / std
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)

@@ -1,0 +1,78 @@
+"""Result files: a folder checked before any work, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from .errors import OutputError
+
+
+def folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and prove that files can be written into it.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    target = Path(path)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(
+            f"{target} cannot be made: {error.filename or target} is a file.",
+            "give -o another folder.",
+        ) from error
+    except OSError as error:
+        raise _problem(target, error) from error
+    return target
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name only when the block has ended without error.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # of stdout, raised by the block
+            raise
+        raise _problem(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Names:
+    """File names from image names, without collisions: a/cat.jpg and b/cat.png are cat, cat_2."""
+
+    def __init__(self) -> None:
+        self._used: set[str] = set()
+
+    def take(self, image: str) -> str:
+        """A stem that was not taken before."""
+        stem = Path(image).stem or "image"
+        name, number = stem, 1
+        while name.lower() in self._used:
+            number += 1
+            name = f"{stem}_{number}"
+        self._used.add(name.lower())
+        return name
+
+
+def _problem(path: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{path} cannot be written: {reason}.",
+        "check its rights and free space, or choose another.",
+    )

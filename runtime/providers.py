@@ -1,0 +1,332 @@
+"""Execution providers: ask for them by short name, and prove what was got.
+
+ONNX Runtime falls back to the CPU without an error when a provider's libraries do not load, and
+``get_available_providers()`` only tells what was compiled in. So a provider is first tried on a
+network of one node (milliseconds, and no second load of a large file), and what the real session
+got is compared with what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import io
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import BacklitError, ModelError, OptionError, ProviderError
+
+PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+"""Short name -> ONNX Runtime's name, in the order in which they are tried."""
+
+# y = 2 x as a convolution of float32 [1,1,1,1], opset 13, IR 8: the smallest network to try a
+# provider on. A convolution, because the CUDA provider loads cuDNN only when the first one runs.
+_TINY = (
+    b"\x08\x08:c\n\x0f\n\x01x\n\x01w\x12\x01y\"\x04Conv\x12\x01g*\x13\x08\x01\x08\x01\x08\x01"
+    b"\x08\x01\x10\x01\"\x04\x00\x00\x00@B\x01wZ\x1b\n\x01x\x12\x16\n\x14\x08\x01\x12\x10\n"
+    b"\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01b\x1b\n\x01y\x12\x16\n\x14\x08\x01"
+    b"\x12\x10\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01B\x04\n\x00\x10\r"
+)  # fmt: skip
+_FATAL, _WARNING = 4, 2
+_LOCK = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Whether a provider works in this process.
+
+    Attributes:
+        name: short name.
+        compiled: this build of ONNX Runtime contains it.
+        loads: a network of one node ran on it.
+        reason: why it does not load; empty if it does.
+        fix: what mends that; empty if it loads.
+    """
+
+    name: str
+    compiled: bool
+    loads: bool
+    reason: str = ""
+    fix: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A session of ONNX Runtime and the short name of the provider that it really runs on."""
+
+    session: Any
+    provider: str
+
+
+def onnxruntime() -> Any:
+    """The onnxruntime module.
+
+    Raises:
+        ProviderError: it is not installed, or two builds have overwritten each other.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise ProviderError(
+            f"ONNX Runtime cannot be imported ({error}).",
+            "pip install 'backlit[cpu]' (or 'backlit[gpu]' on a machine with an NVIDIA GPU).",
+        ) from error
+    if not hasattr(ort, "InferenceSession"):
+        raise ProviderError(
+            "The onnxruntime package is an empty shell: two of its builds were installed over "
+            "each other and one was removed.",
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'backlit[cpu]' "
+            "(or 'backlit[gpu]').",
+        )
+    return ort
+
+
+def parse(providers: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Short names as a tuple; ``"cuda,cpu"`` is split at the commas.
+
+    Raises:
+        OptionError: an unknown or missing name.
+    """
+    if providers is None:
+        return None
+    names = providers.split(",") if isinstance(providers, str) else list(providers)
+    names = [name.strip().lower() for name in names]
+    unknown = [name for name in names if name not in PROVIDERS]
+    if unknown or not names:
+        listed = ", ".join(repr(name) for name in unknown) or "an empty list"
+        raise OptionError(
+            f"There is no execution provider {listed}.", f"choose among {', '.join(PROVIDERS)}."
+        )
+    return tuple(dict.fromkeys(names))
+
+
+@functools.cache
+def probe(name: str) -> Probe:
+    """Try a provider (short name) on a network of one node. The answer is kept for the process."""
+    ort = onnxruntime()
+    if PROVIDERS[name] not in ort.get_available_providers():
+        reason = f"this ONNX Runtime ({_build(ort)}) is built without it"
+        return Probe(name, compiled=False, loads=False, reason=reason, fix=_FIX_BUILD[name])
+    problem = ""
+    missing = _preload(ort) if name in ("cuda", "tensorrt") else ""
+    try:
+        with _quiet(ort):
+            session = _create(ort, _TINY, (name,), threads=1)
+            got = session.get_providers()[0]
+            if got == PROVIDERS[name]:
+                import numpy as np
+
+                session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
+                return Probe(name, compiled=True, loads=True)
+    except Exception as error:  # each provider raises its own kinds
+        problem = _last_line(error)
+    reason = _missing_library(name) or missing or problem or "ONNX Runtime fell back to the CPU"
+    return Probe(name, compiled=True, loads=False, reason=reason, fix=_fix_load(name, ort))
+
+
+def open_session(
+    model: str | os.PathLike[str] | bytes,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    optimise: bool = True,
+) -> Opened:
+    """Open an ONNX file on the providers asked for, or on the best that loads.
+
+    Args:
+        model: path of an ONNX file, or its bytes.
+        providers: short names in order of preference; every one must load. None: the first of
+            ``PROVIDERS`` that loads.
+        threads: threads within an operator; None: one per physical core.
+        optimise: False skips ONNX Runtime's graph optimisation (to look into a file, not to run).
+
+    Raises:
+        ProviderError: a provider that was named does not load; says why and what mends it.
+        ModelError: not an ONNX file, truncated, or not taken by this ONNX Runtime.
+        OptionError: an unknown provider name, or fewer than one thread.
+    """
+    if threads is not None and threads < 1:
+        raise OptionError(f"{threads} threads are too few.", "give 1 or more.")
+    ort = onnxruntime()
+    where = "the model" if isinstance(model, bytes) else os.fspath(model)
+    named = parse(providers)
+    if not isinstance(model, bytes):
+        _check_file(Path(model))
+    if named is not None:
+        for name in named:
+            tried = probe(name)
+            if not tried.loads:
+                raise ProviderError(
+                    f"The execution provider {name!r} does not load: {tried.reason}.", tried.fix
+                )
+        candidates = [named]
+    else:
+        candidates = [(name,) for name in PROVIDERS if probe(name).loads]
+        if not candidates:
+            tried = probe("cpu")
+            raise ProviderError(f"No execution provider loads: {tried.reason}.", tried.fix)
+    problem: Exception | None = None
+    for names in candidates:
+        try:
+            with _quiet(ort) if names != ("cpu",) else contextlib.nullcontext():
+                session = _create(ort, model, names, threads, optimise)
+        except Exception as error:  # pybind exception classes share no base but Exception
+            problem = error
+            continue
+        got = session.get_providers()
+        if got[: len(names)] == [PROVIDERS[name] for name in names]:
+            return Opened(session, names[0])
+        problem = ProviderError(
+            f"ONNX Runtime was asked for {', '.join(names)} and took {', '.join(got)} for {where}.",
+            "run `backlit doctor`, or leave the provider out.",
+        )
+    if isinstance(problem, BacklitError):
+        raise problem
+    raise model_error(where, problem or RuntimeError(""), named) from problem
+
+
+def model_error(
+    where: str, error: Exception, providers: tuple[str, ...] | None = None
+) -> ModelError:
+    """ONNX Runtime's exception about a file, as an error with a fix."""
+    text = _last_line(error)
+    if "INVALID_PROTOBUF" in text or "No graph was found" in text:
+        return ModelError(
+            f"{where} is not an ONNX file, or it is damaged or truncated.",
+            "check the path and its size, copy the file again, or export the model again.",
+        )
+    if "opset" in text.lower() or "ir_version" in text.lower() or "IR version" in text:
+        return ModelError(
+            f"This ONNX Runtime is too old for {where}: {text}", "pip install -U onnxruntime."
+        )
+    names = providers or ("cpu",)
+    fix = "the file may be damaged: export the model again."
+    if "alloc" in text or "out of memory" in text.lower():
+        fix = "the memory is full: use a smaller batch (--batch 1) or fewer classes."
+    elif names != ("cpu",):
+        fix = "try --providers cpu; `backlit doctor` shows what this machine has."
+    return ModelError(f"ONNX Runtime cannot run {where} on {', '.join(names)}: {text}.", fix)
+
+
+def _create(
+    ort: Any,
+    model: str | os.PathLike[str] | bytes,
+    names: tuple[str, ...],
+    threads: int | None,
+    optimise: bool = True,
+) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(
+        model if isinstance(model, bytes) else os.fspath(model),
+        options,
+        providers=[PROVIDERS[name] for name in names],
+        enable_fallback=0,  # else the Python wrapper prints on stdout and retries on the CPU
+    )
+
+
+@contextlib.contextmanager
+def _quiet(ort: Any) -> Iterator[None]:
+    # Failures to load a provider go to the default logger, which a session's options do not reach.
+    # There is no getter, so what was set is taken to be ONNX Runtime's default.
+    with _LOCK:
+        ort.set_default_logger_severity(_FATAL)
+        try:
+            yield
+        finally:
+            ort.set_default_logger_severity(_WARNING)
+
+
+@functools.cache
+def _preload(ort: Any) -> str:
+    """Load the CUDA libraries of the nvidia-* wheels; what was not found, or an empty text."""
+    if not hasattr(ort, "preload_dlls"):
+        return ""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):  # it prints what it cannot load
+        try:
+            ort.preload_dlls()
+        except Exception as error:  # a helper: the provider's own attempt decides
+            return _last_line(error)
+    lines = [line for line in printed.getvalue().splitlines() if line.startswith("Failed to load")]
+    names = [line.removeprefix("Failed to load ").split(":")[0] for line in lines]
+    return f"libraries not found: {', '.join(names)}" if names else ""
+
+
+def _missing_library(name: str) -> str:
+    """The library whose absence explains best why a provider does not load."""
+    wanted = {
+        "tensorrt": [("libcuda.so.1", "no NVIDIA driver"), ("libnvinfer.so.10", "no TensorRT 10")],
+        "cuda": [("libcuda.so.1", "no NVIDIA driver"), ("libcudnn.so.9", "no cuDNN 9")],
+    }
+    found = []
+    for library, meaning in wanted.get(name, []) if os.name == "posix" else []:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            found.append(f"{meaning} ({library} not found)")
+    return ", ".join(found)
+
+
+def _build(ort: Any) -> str:
+    package = getattr(ort, "package_name", "") or "onnxruntime"
+    return f"{package} {ort.__version__}"
+
+
+_SWAP = "pip uninstall -y onnxruntime onnxruntime-gpu onnxruntime-openvino, then pip install "
+_FIX_BUILD = {
+    "tensorrt": _SWAP + "'backlit[gpu]' 'tensorrt-cu13>=10.13,<11'.",
+    "cuda": _SWAP + "'backlit[gpu]'.",
+    "openvino": _SWAP + "backlit onnxruntime-openvino.",
+    "cpu": _SWAP + "'backlit[cpu]'.",
+}
+
+
+def _fix_load(name: str, ort: Any) -> str:
+    major = str(getattr(ort, "cuda_version", "") or "13").split(".")[0]
+    libraries = "pip install 'backlit[gpu]' 'onnxruntime-gpu[cuda,cudnn]'"
+    needs = f"needs an NVIDIA GPU with its driver, CUDA {major} and cuDNN 9"
+    if name == "cuda":
+        return f"{libraries} ({needs}); without a GPU: --providers cpu."
+    if name == "tensorrt":
+        return (
+            f"{libraries} 'tensorrt-cu{major}>=10.13,<11' ({needs}, TensorRT 10); "
+            "without TensorRT: --providers cuda or cpu."
+        )
+    if name == "openvino":
+        return _FIX_BUILD["openvino"]
+    return _FIX_BUILD["cpu"]
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder.", "give the .onnx file inside it.")
+    if not path.exists():
+        raise ModelError(f"{path} does not exist.", "check the path.")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}.", "check its rights."
+        ) from error
+    if empty:
+        raise ModelError(f"{path} is empty.", "copy the file again, or export the model again.")
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__).rstrip(".")

@@ -1,0 +1,239 @@
+"""Open a Backlit file and run it: scores, saliency maps, boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from . import pipeline
+from .binding import Binding, dims_text, normalise, read_metadata
+from .errors import ClassError, OptionError
+from .image import Source
+from .providers import model_error, open_session
+from .saliency import Classes, Saliency, find, resolve
+
+if TYPE_CHECKING:
+    from .localize import Localization, Recipe
+
+Images = Source | Iterable[Source]
+Value = TypeVar("Value")
+
+# Shapes whose buffers are kept: the full batch, the last one, and both for a second K.
+_KEPT = 4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outputs:
+    """The outputs of the graph for N images and K classes each; copies, the caller's own.
+
+    Attributes:
+        scores: float32 [N,classes], unnormalised.
+        classes: int64 [N,K], ranks resolved to class indices.
+        score: float32 [N,K].
+        saliency: float32 [N,K,H,W], max over channels of abs(d score / d image).
+        gradient: float32 [N,K,C,H,W] if the file returns it, else None.
+    """
+
+    scores: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    score: npt.NDArray[np.float32]
+    saliency: npt.NDArray[np.float32]
+    gradient: npt.NDArray[np.float32] | None = None
+
+
+class Session:
+    """A Backlit file, ready to run. Safe to use from several threads; runs take turns.
+
+    Attributes:
+        path: the file.
+        contract: its metadata.
+        provider: short name of the execution provider that it really runs on.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        providers: str | Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Open a file.
+
+        Args:
+            path: a Backlit file.
+            providers: short names (tensorrt, cuda, openvino, cpu) that must all load, in order of
+                preference. None: the best that really loads.
+            threads: threads within an operator on the CPU; None: one per physical core.
+
+        Raises:
+            ModelError: not an ONNX file, damaged, or its graph is not the one its metadata says.
+            ContractError: an ONNX file without Backlit's metadata, or of another schema.
+            ProviderError: a provider that was named does not load.
+        """
+        self.path = os.fspath(path)
+        opened = open_session(self.path, providers, threads)
+        self.provider = opened.provider
+        self.contract = read_metadata(opened.session, self.path)
+        self._onnx = opened.session
+        self._bindings: OrderedDict[tuple[int, int], Binding] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Session({self.path!r}, provider={self.provider!r})"
+
+    def run(
+        self,
+        images: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+        class_index: npt.NDArray[np.int64],
+    ) -> Outputs:
+        """Run the graph once.
+
+        Args:
+            images: uint8 [N,H,W,C] of the file's size, RGB or grey; for a file with float32 input
+                this is normalised as its metadata says, or give float32 [N,C,H,W] as it takes it.
+            class_index: int64 [N,K]; >= 0 a class, -1 the top-scoring class, -2 the second, ...
+
+        Raises:
+            OptionError: the images are not of the file's type or shape.
+            ClassError: class_index is not [N,K] or out of range.
+            ModelError: ONNX Runtime fails.
+        """
+        batch = self._input(images)
+        index = self._index(class_index, len(batch))
+        shape = index.shape[0], index.shape[1]
+        with self._lock:
+            try:
+                binding = self._bindings.pop(shape, None) or Binding(
+                    self._onnx, self.contract, self.provider, shape
+                )
+                results = binding.run(batch, index)
+            except Exception as error:  # ONNX Runtime's exceptions share no other base
+                raise model_error(self.path, error, (self.provider,)) from error
+            self._bindings[shape] = binding
+            while len(self._bindings) > _KEPT:
+                self._bindings.popitem(last=False)
+        scores, classes, score, explained = results
+        if self.contract.output == "gradient":
+            return Outputs(scores, classes, score, np.abs(explained).max(axis=2), explained)
+        return Outputs(scores, classes, score, explained)
+
+    def saliency(
+        self,
+        images: Images,
+        classes: Classes | None = None,
+        top: int = 1,
+        crops: int = 1,
+        batch: int | None = None,
+    ) -> list[Saliency]:
+        """Where the classifier looked.
+
+        Args:
+            images: one or many: paths, Pillow images, arrays uint8 [H,W,3], [H,W] or [N,H,W,3].
+            classes: index or label, K for all images, or [N,K]. None: the ``top`` best of each.
+            top: how many classes if ``classes`` is None.
+            crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
+                section 3). Ranks are those of the scores averaged over the views.
+            batch: views per run; None: 4 on a CPU, 16 on a GPU.
+
+        Returns:
+            One result per image, in order.
+
+        Raises:
+            ImageError: an image cannot be read.
+            ClassError: a class does not exist.
+            OptionError: crops or batch is impossible.
+        """
+        sources = many(images)
+        index = resolve(classes, top, self.contract, len(sources))
+        return _values(pipeline.saliency_results(self, sources, index, crops, batch))
+
+    def localize(
+        self,
+        images: Images,
+        classes: Classes | None = None,
+        top: int = 1,
+        crops: int | None = None,
+        recipe: str | Recipe = "default",
+        batch: int | None = None,
+    ) -> list[Localization]:
+        """Object boxes and masks from the saliency maps, by GrabCut (paper, section 3.2).
+
+        Args:
+            images: as in ``saliency``.
+            classes: as in ``saliency``.
+            top: as in ``saliency``.
+            crops: views whose maps are averaged; None: as many as the recipe wants.
+            recipe: a recipe, or the name of one in ``localize.RECIPES``.
+            batch: views per run; None: 4 on a CPU, 16 on a GPU.
+
+        Returns:
+            One result per image, in order; boxes in pixels of the original image.
+
+        Raises:
+            ImageError: an image cannot be read.
+            ClassError: a class does not exist.
+            OptionError: crops, batch or recipe is impossible.
+        """
+        from .localize import get_recipe  # brings OpenCV, which saliency maps do not need
+
+        chosen = get_recipe(recipe)
+        sources = many(images)
+        index = resolve(classes, top, self.contract, len(sources))
+        return _values(pipeline.localize_results(self, sources, index, chosen, crops, batch))
+
+    def _input(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        spec = self.contract.image
+        pixels = (spec.height, spec.width, spec.channels)
+        planes = (spec.channels, spec.height, spec.width)
+        if images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == pixels:
+            return normalise(images, self.contract) if spec.dtype == "float32" else images
+        if images.dtype == spec.dtype == "float32" and images.shape[1:] == planes:
+            return images
+        takes = f"uint8 {dims_text(pixels)}"
+        if spec.dtype == "float32":
+            takes += f" or float32 {dims_text(planes)}"
+        raise OptionError(
+            f"the images are {images.dtype} {list(images.shape)}; {self.path} takes {takes}.",
+            "use Session.saliency, which resizes, or backlit.runtime.image.prepare.",
+        )
+
+    def _index(self, class_index: npt.NDArray[Any], images: int) -> npt.NDArray[np.int64]:
+        index = np.asarray(class_index)
+        if index.dtype.kind != "i" or index.ndim != 2 or len(index) != images or not index.size:
+            raise ClassError(
+                f"class_index is {index.dtype} {list(index.shape)} for {images} images.",
+                f"pass int64 [{images},K] with K >= 1.",
+            )
+        for value in (index.min(), index.max()):
+            find(int(value), self.contract)
+        return index.astype(np.int64)
+
+
+def many(images: Images) -> list[Source]:
+    """One or many images as a list; an array [N,H,W,C] is N images."""
+    if isinstance(images, str | os.PathLike | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    if isinstance(images, Iterable):
+        return list(images)
+    return [images]
+
+
+def _values(results: Generator[pipeline.Result[Value], None, None]) -> list[Value]:
+    values = []
+    with closing(results):  # ends its threads at the first error
+        for result in results:
+            if result.error is not None:
+                raise result.error
+            if result.value is not None:
+                values.append(result.value)
+    return values
