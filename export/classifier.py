@@ -70,14 +70,15 @@ def _before(value: ir.Value, found: Callable[[ir.Value], bool]) -> ir.Value:
 
 
 def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
-    candidates = [v for v in model.graph.inputs if v.dtype in FLOATS]
-    if not candidates or candidates[0].shape is None or len(candidates[0].shape) != 4:
-        found = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in model.graph.inputs) or "none"
+    used = [v for v in model.graph.inputs if v.uses()]
+    model.graph.inputs[:] = used
+    if len(used) != 1 or used[0].dtype not in FLOATS or len(used[0].shape or ()) != 4:
+        found = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in used) or "none"
         raise ModelError(
-            f"the model's first float input is no image [N, C, H, W]; its inputs are: {found}.",
-            "give an image classifier that takes one float image batch.",
+            f"the model's input is no image [N, C, H, W]; its inputs are: {found}.",
+            "give an image classifier whose one input is a float image batch.",
         )
-    image = candidates[0]
+    image = used[0]
     batch, channels, height, width = image.shape  # type: ignore[misc]
     if channels not in (1, 3):
         raise ModelError(

@@ -47,8 +47,8 @@ def wrap(
         if value.name in RESERVED:
             value.name = f"classifier/{value.name}"
     class_index = ir.val("class_index", ir.DataType.INT64, [BATCH, "K"])
-    lead = ir.node("Shape", [class_index], attributes={"start": 1, "end": 2}, name="K")
-    lead.outputs[0].name = "K"
+    lead = ir.node("Shape", [class_index], attributes={"start": 1, "end": 2}, name="classes/K")
+    lead.outputs[0].name = "classes/K"
     graph.append(lead)
     pixels = _prologue(graph, image, spec, normalisation)
     graph.inputs.append(class_index)
@@ -68,8 +68,6 @@ def wrap(
     score_output = flat
     if dtype != ir.DataType.FLOAT:
         score_output = op.Cast(flat, to=int(ir.DataType.FLOAT))
-    elif flat.is_graph_input() or flat.is_initializer():
-        raise ModelError("the scores do not depend on the image.", "check the model's output.")
 
     ranks = min(classes, RANKS)
     _, order = op.TopK(score_output, [ranks], axis=1, outputs=2)
@@ -118,29 +116,30 @@ def _prologue(
     raw = ir.val("image", ir.DataType.UINT8, [BATCH, spec.height, spec.width, spec.channels])
     image.name = "classifier/image"
     op = Ops(graph, 1, prefix="prologue")
-    # Cast first: TensorRT moves no uint8 (only floats).
+    # Cast first: TensorRT transposes no uint8.
     as_float = op.Cast(raw, to=int(ir.DataType.FLOAT))
     as_float.dtype, as_float.shape = ir.DataType.FLOAT, raw.shape
     pixels: ir.Value = op.Transpose(as_float, perm=[0, 3, 1, 2])
-    pixels.dtype = ir.DataType.FLOAT
-    pixels.shape = ir.Shape([BATCH, spec.channels, spec.height, spec.width])
-    x = op.Gather(pixels, [2, 1, 0], axis=1) if spec.colour == "BGR" else pixels
+
+    def typed(value: ir.Value) -> ir.Value:
+        """Rules ask for types and shapes; all values of the prologue have these."""
+        value.dtype = ir.DataType.FLOAT
+        value.shape = ir.Shape([BATCH, spec.channels, spec.height, spec.width])
+        return value
+
+    x = typed(pixels)
     scale = (1 / 255 if normalisation.range == "0-1" else 1.0) / np.array(normalisation.std)
     shift = -np.array(normalisation.mean) / np.array(normalisation.std)
     per_channel = (spec.channels, 1, 1)
+    if spec.colour == "BGR":
+        x = typed(op.Gather(x, [2, 1, 0], axis=1))
     if (scale != 1).any():
-        x = op.Mul(x, scale.reshape(per_channel))
+        x = typed(op.Mul(x, scale.reshape(per_channel)))
     if shift.any():
-        x = op.Add(x, shift.reshape(per_channel))
+        x = typed(op.Add(x, shift.reshape(per_channel)))
     if image.dtype != ir.DataType.FLOAT:
-        x = op.Cast(x, to=int(image.dtype or ir.DataType.FLOAT))
-    if x is pixels:
-        x = op.Identity(pixels)
-    for node in {n for n in graph if "prologue/" in (n.name or "")}:
-        for y in node.outputs:
-            y.dtype = y.dtype or ir.DataType.FLOAT
-            y.shape = y.shape or pixels.shape
-    x.dtype = image.dtype
+        x = typed(op.Cast(x, to=int(image.dtype or ir.DataType.FLOAT)))
+        x.dtype = image.dtype or ir.DataType.FLOAT
     image.replace_all_uses_with(x)
     graph.inputs[:] = [raw if v is image else v for v in graph.inputs]
     return pixels

@@ -124,7 +124,7 @@ class Contract:
     reduction: str | None = "max over channels of abs"
     relu: Relu = "gradient"
     precision: Literal["float32"] = "float32"
-    labels: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     verification: Verification | None = None
     schema: int = SCHEMA
 
