@@ -10,8 +10,9 @@ ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
 
+# One thread per worker: two workers with two spinning pools each take twice as long.
 test: .venv/ready-test lint
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 lint: .venv/ready-test .typing/ready
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +18,7 @@ class Window(NamedTuple):
         kernel, strides, dilations, begin: one number per spatial axis; begin is the padding before.
         end, output_padding: with these a ConvTranspose of y's shape has exactly x's: a window may
             stop short of the padded input (stride) or, with ceil_mode, reach past it.
+        size: of x.
     """
 
     kernel: list[int]
@@ -26,19 +27,36 @@ class Window(NamedTuple):
     begin: list[int]
     end: list[int]
     output_padding: list[int]
+    size: tuple[int, ...]
 
 
 def window(node: ir.Node) -> Window:
     """Read the window from the attributes, which normalise.py has made explicit."""
     kernel, strides, pads = (list(attribute(node, a)) for a in ("kernel_shape", "strides", "pads"))
-    dilations, begin = list(attribute(node, "dilations", [1] * len(kernel))), pads[: len(kernel)]
-    sizes = zip(
-        static(args(node)[0], 2), static(node.outputs[0], 2), kernel, strides, dilations, begin,
-        strict=True,
-    )  # fmt: skip
-    excess = [(o - 1) * s + d * (k - 1) + 1 - p - n for n, o, k, s, d, p in sizes]
-    end, output_padding = [max(e, 0) for e in excess], [max(-e, 0) for e in excess]
-    return Window(kernel, strides, dilations, begin, end, output_padding)
+    rank, size = len(kernel), static(args(node)[0], 2)
+    dilations = list(attribute(node, "dilations", [1] * rank))
+    axes = zip(static(node.outputs[0], 2), kernel, strides, dilations, strict=True)
+    reach = [(o - 1) * s + d * (k - 1) + 1 for o, k, s, d in axes]
+    covered = [r - p - q for r, p, q in zip(reach, pads[:rank], pads[rank:], strict=True)]
+    missing = [n - c for n, c in zip(size, covered, strict=True)]
+    end = [q + max(-m, 0) for q, m in zip(pads[rank:], missing, strict=True)]
+    output_padding = [max(m, 0) for m in missing]
+    return Window(kernel, strides, dilations, pads[:rank], end, output_padding, size)
+
+
+def undo(op: Ops, gf: ir.Value, w: ir.Value, win: Window, **attributes: Any) -> ir.Value:
+    """A ConvTranspose from y's shape to x's.
+
+    ONNX Runtime's CUDA provider leaves one with unequal pads to the CPU: then the padding is cut
+    off afterwards.
+    """
+    attributes = {"kernel_shape": win.kernel, "strides": win.strides, **attributes}
+    attributes |= {"dilations": win.dilations, "output_padding": win.output_padding}
+    if win.begin == win.end:
+        return op.ConvTranspose(gf, w, pads=win.begin + win.end, **attributes)
+    stop = [b + n for b, n in zip(win.begin, win.size, strict=True)]
+    axes = list(range(2, 2 + len(win.size)))
+    return op.Slice(op.ConvTranspose(gf, w, **attributes), win.begin, stop, axes)
 
 
 def flipped(op: Ops, w: ir.Value, group: int) -> ir.Value:
@@ -71,20 +89,17 @@ def conv(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     https://onnx.ai/onnx/operators/onnx__Conv.html
     """
     (x, w), (y,), win = args(node)[:2], node.outputs, window(node)
-    group, strides = attribute(node, "group", 1), win.strides
-    gf = op.fold(g, y)
+    group, gf = attribute(node, "group", 1), op.fold(g, y)
     grouped = group > 1 and static(y, 1)[0] > group
-    if max(strides) > 1 and (grouped or max(win.dilations) > 1):
-        gf, strides = spread(op, gf, y, strides), [1] * len(strides)
-    common = {"kernel_shape": win.kernel, "dilations": win.dilations, "group": group}
+    if max(win.strides) > 1 and (grouped or max(win.dilations) > 1):
+        gf, win = spread(op, gf, y, win.strides), win._replace(strides=[1] * len(win.strides))
     reach = [d * (k - 1) for d, k in zip(win.dilations, win.kernel, strict=True)]
     before = [r - p for r, p in zip(reach, win.begin, strict=True)]
     after = [r - e + p for r, e, p in zip(reach, win.end, win.output_padding, strict=True)]
-    if max(strides) == 1 and min(before + after) >= 0:
-        return op.unfold(op.Conv(gf, flipped(op, w, group), pads=before + after, **common), x)
-    pads = win.begin + win.end
-    undone = {"strides": strides, "pads": pads, "output_padding": win.output_padding}
-    return op.unfold(op.ConvTranspose(gf, w, **undone, **common), x)
+    if max(win.strides) > 1 or min(before + after) < 0:
+        return op.unfold(undo(op, gf, w, win, group=group), x)
+    same = {"kernel_shape": win.kernel, "dilations": win.dilations, "group": group}
+    return op.unfold(op.Conv(gf, flipped(op, w, group), pads=before + after, **same), x)
 
 
 def spread(op: Ops, gf: ir.Value, y: ir.Value, strides: list[int]) -> ir.Value:

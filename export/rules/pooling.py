@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from ..context import Ops, args, attribute, shape_of, static
 from ..registry import vjp
-from .linear import Window, window
+from .linear import Window, undo, window
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -77,10 +77,7 @@ def _scatter(op: Ops, gf: ir.Value, kernel: Array, win: Window, x: ir.Value) -> 
 
     Channels ride in the batch axis, so one small kernel serves them all.
     """
-    dx = op.ConvTranspose(
-        gf, kernel, kernel_shape=win.kernel, strides=win.strides, dilations=win.dilations,
-        pads=win.begin + win.end, output_padding=win.output_padding,
-    )  # fmt: skip
+    dx = undo(op, gf, op.const(kernel), win)
     return op.unfold(op.Reshape(dx, [-1, *static(x, 1)]), x)
 
 
