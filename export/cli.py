@@ -76,6 +76,7 @@ class SpacedNumbers(click.Command):
 
 @click.command(
     cls=SpacedNumbers,
+    short_help="Turn a classifier into a Backlit file.",
     context_settings=_HELP,
     epilog="""\b
 Examples:
@@ -129,6 +130,7 @@ def export(
 
 
 @click.command(
+    short_help="Check a file's gradient against its source.",
     context_settings=_HELP,
     epilog="""\b
 Example:
@@ -139,15 +141,14 @@ Example:
 @click.option("--weights", help="As for export.")
 def verify(file: Path, source: str, weights: str | None) -> None:
     """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong)."""
-    proto = load(file).proto
-    metadata = {} if proto is None else {p.key: p.value for p in proto.metadata_props}
+    proto = to_onnx(load(file))
+    metadata = {p.key: p.value for p in proto.metadata_props}
     contract = Contract.from_json(metadata.get(schema.KEY), str(file))
     classifier = load(source, weights)
     console = Console(stderr=True)
     with _status(console, f"verifying {file}"):
         size = (contract.image.height, contract.image.width)
         model = to_onnx(classifier, size)
-        assert isinstance(proto, onnx.ModelProto)  # noqa: S101  a file is always ONNX
         result = check_gradient(proto, model, classifier.module, contract)
     if classifier.sha256 != contract.source.sha256:
         console.print("[yellow]note:[/] the source's hash differs from the one the file records.")
@@ -156,6 +157,7 @@ def verify(file: Path, source: str, weights: str | None) -> None:
 
 
 @click.command(
+    short_help="List the operators that can be differentiated.",
     context_settings=_HELP,
     epilog="""\b
 Examples:

@@ -115,7 +115,7 @@ def to_onnx(classifier: Classifier, size: tuple[int, int] | None = None) -> onnx
     batch = {0: torch.export.Dim("N", min=1)}
     try:
         with _quiet():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=(batch,),
                 input_names=["input"], output_names=["scores"], verbose=False,
             )  # fmt: skip
@@ -124,7 +124,6 @@ def to_onnx(classifier: Classifier, size: tuple[int, int] | None = None) -> onnx
             f"torch.onnx.export failed: {type(error).__name__}: {str(error).splitlines()[0]}",
             "export the model to ONNX yourself (any exporter) and give the .onnx file.",
         ) from error
-    assert program is not None  # noqa: S101  dynamo=True always returns a program
     return program.model_proto
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import sys
@@ -20,7 +19,6 @@ from .cli import show_error
 from .errors import BacklitError, OptionError
 
 if TYPE_CHECKING:
-    from .localize import Localization
     from .pipeline import Result
     from .session import Session
 
@@ -102,7 +100,7 @@ def saliency(ctx: click.Context, /, crops: str | None, output: str | None, **opt
             "height": found.height,
             "classes": found.classes.tolist(),
             "labels": None if found.labels is None else list(found.labels),
-            "scores": [_number(score) for score in found.scores],
+            "scores": [output_module.number(score) for score in found.scores],
         }
         if job.folder is not None and result.picture is not None:
             from . import pictures
@@ -171,7 +169,7 @@ def localize(
 
             sheet = pictures.localization_sheet(result.picture, found, result.prepared)
             pictures.save(job.folder / f"{job.stems[result.index]}.png", sheet)
-        return result.image, None, localization_line(found)
+        return result.image, None, output_module.localization_line(found)
 
     results = pipeline.saliency_results(
         job.session,
@@ -183,26 +181,6 @@ def localize(
     )
     with closing(pipeline.after(results, save)) as lines:
         job.finish(lines, "boxes.jsonl")
-
-
-def localization_line(found: Localization) -> Line:
-    """The objects of one image as ``localize`` prints them, ready for JSON."""
-    objects = zip(found.classes, found.labels, found.scores, found.boxes, strict=True)
-    return {
-        "image": found.image,
-        "width": found.width,
-        "height": found.height,
-        "results": [
-            {
-                "class": int(index),
-                "label": label,
-                "score": _number(score),
-                "box": None if box is None else [int(edge) for edge in box],
-                "recipe": found.recipe,
-            }
-            for index, label, score, box in objects
-        ],
-    }
 
 
 class _Job:
@@ -319,8 +297,3 @@ def _expand(images: Sequence[str]) -> Iterator[str]:
             yield from found
         else:
             yield name
-
-
-def _number(value: Any) -> float | None:
-    # The shortest decimal that is this float32, not the digits of its float64; JSON has no NaN.
-    return float(str(value)) if math.isfinite(value) else None

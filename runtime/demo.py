@@ -10,6 +10,7 @@ import click
 
 
 @click.command(
+    short_help="Export the embedded classifier and run it on sample images.",
     epilog="""\b
 Example:
   backlit demo -o out""",
@@ -30,7 +31,6 @@ def demo(output: str) -> None:
     from .. import models
     from . import output as output_module
     from . import pictures, pipeline
-    from .cli_run import localization_line
     from .localize import RECIPES, centred_box, iou
     from .session import Session
 
@@ -74,7 +74,10 @@ def demo(output: str) -> None:
             box, truth = found.boxes[0], tuple(sample["box"])
             overlap = iou(box, truth)
             blind = iou(centred_box(found.width, found.height), truth)
-            line = localization_line(found) | {"image": sample["file"], "true_box": truth}
+            line = output_module.localization_line(found) | {
+                "image": sample["file"],
+                "true_box": truth,
+            }
             lines.write(json.dumps(line).encode() + b"\n")
             right, centred = right + (overlap >= 0.5), centred + (blind >= 0.5)
             named += found.labels[0] == sample["label"]

@@ -1,15 +1,19 @@
-"""Result files: a folder checked before any work, and files that are whole or absent."""
+"""Results on disk and as JSON: a checked folder, files that are whole or absent, lines."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import OutputError
+
+if TYPE_CHECKING:
+    from .localize import Localization
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -76,3 +80,29 @@ def _problem(path: Path, error: OSError) -> OutputError:
         f"{path} cannot be written: {reason}.",
         "check its rights and free space, or choose another.",
     )
+
+
+def localization_line(found: Localization) -> dict[str, Any]:
+    """The objects of one image as ``localize`` prints them, ready for JSON."""
+    objects = zip(found.classes, found.labels, found.scores, found.boxes, strict=True)
+    return {
+        "image": found.image,
+        "width": found.width,
+        "height": found.height,
+        "results": [
+            {
+                "class": int(index),
+                "label": label,
+                "score": number(score),
+                "box": None if box is None else [int(edge) for edge in box],
+                "recipe": found.recipe,
+            }
+            for index, label, score, box in objects
+        ],
+    }
+
+
+def number(value: Any) -> float | None:
+    """A float32 as JSON takes it."""
+    # The shortest decimal that is this float32, not the digits of its float64; JSON has no NaN.
+    return float(str(value)) if math.isfinite(value) else None

@@ -22,12 +22,16 @@ from typing import Any
 from .errors import BacklitError, ModelError, OptionError, ProviderError
 
 PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
-"""Short name -> ONNX Runtime's name, in the order in which they are tried."""
+"""Short name -> ONNX Runtime's name, in the order in which they are tried.
+
+TensorRT builds an engine for minutes before its first result, so it is taken before CUDA only where
+it is named.
+"""
 
 # y = 2 x as a convolution of float32 [1,1,1,1], opset 13, IR 8: the smallest network to try a
 # provider on. A convolution, because the CUDA provider loads cuDNN only when the first one runs.

@@ -275,6 +275,8 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     dims[2].dim_param, dims[3].dim_param = "H", "W"
     with pytest.raises(OptionError, match="--size"):
         export(model, file)
+    assert export(model, file, size=12).contract.image.height == 12
+    file.unlink()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -105,7 +105,7 @@ def test_what_onnxruntime_took_is_compared_with_what_was_asked(file, monkeypatch
 def test_unknown_names(names):
     with pytest.raises(OptionError, match="no execution provider") as caught:
         providers.parse(names)
-    assert "tensorrt, cuda, openvino, cpu" in caught.value.fix
+    assert "cuda, tensorrt, openvino, cpu" in caught.value.fix
 
 
 def test_parse():
