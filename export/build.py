@@ -115,15 +115,15 @@ def export(
     )
     normalisation = Normalisation(
         range=range or says.range or "0-1",
-        mean=_per_channel("mean", mean or says.mean, channels, 0.0),
-        std=_per_channel("std", std or says.std, channels, 1.0),
+        mean=_per_channel("mean", says.mean if mean is None else mean, channels, 0.0),
+        std=_per_channel("std", says.std if std is None else std, channels, 1.0),
         assumed=mean is None and std is None and says.mean is None,
     )
     score_name = scores.name or ""
     forward = len(model.graph)
     classes = wrap(model.graph, image, scores, spec, normalisation, output)
     optimise(model)
-    names = labels or says.labels
+    names = says.labels if labels is None else labels
     if names is not None and len(names) != classes:
         if labels is not None:
             raise OptionError(

@@ -1,7 +1,9 @@
 """Every backward rule against oracles that do not share its code.
 
 float64: the adjoint is compared with central differences of the ORIGINAL model in the ONNX
-reference evaluator, all K seeds at once. float32: the graph runs in ONNX Runtime and agrees.
+reference evaluator, all K seeds at once. float32: the graph runs in ONNX Runtime and agrees; where
+the reference evaluator strays from an operator's specification (``exact=False``), with central
+differences of ONNX Runtime itself.
 """
 
 from __future__ import annotations
@@ -39,10 +41,8 @@ def inputs(case: Case) -> list[str]:
     return ["x"] if case.second is None else ["x", "y"]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=lambda c: c.name)
 def test_float64_gradient_equals_central_differences(case: Case) -> None:
-    if not case.exact:
-        pytest.skip("the reference evaluator does not follow this operator's specification")
     output = np.asarray(ReferenceEvaluator(upgraded(case.model())).run(None, case.feed())[0])
     seeds = np.random.default_rng(5).standard_normal((K, *output.shape))
     for wrt in inputs(case):
@@ -54,10 +54,8 @@ def test_float64_gradient_equals_central_differences(case: Case) -> None:
         np.testing.assert_allclose(found, expected, rtol=2e-7, atol=2e-7)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [c for c in CASES if c.op != "Cast"], ids=lambda c: c.name)
 def test_float32_gradient_in_onnx_runtime(case: Case) -> None:
-    if case.op == "Cast":
-        pytest.skip("a cast to double has no float32 form")
     options = ort.SessionOptions()
     options.log_severity_level = 3
     source, cpu = case.model(np.float32), ["CPUExecutionProvider"]
