@@ -243,6 +243,11 @@ def _import(name: str, fix: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise ModelError(f"this source needs {name}: {error}", fix) from error
+    except Exception as error:  # a torchvision built for another torch fails in its own way
+        raise ModelError(
+            f"{name} is installed but cannot be imported: {error}",
+            f"install the {name} that belongs to this torch, or give an ONNX file.",
+        ) from error
 
 
 def _sha256(data: bytes) -> str:

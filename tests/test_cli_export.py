@@ -214,6 +214,22 @@ def test_torchvision_by_name(tmp_path: Path) -> None:
     assert backlit(*run, "torchvision:no_such_net").exit_code == 1
 
 
+def test_packages_that_are_missing_or_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ["export", "torchvision:resnet18", "-o", tmp_path / "m.onnx"]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torchvision", None)
+        result = backlit(*run)
+    assert (result.exit_code, "pip install torchvision" in result.stderr) == (1, True)
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "torchvision", raising=False)
+        (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator does not exist')")
+        patch.syspath_prepend(tmp_path)
+        result = backlit(*run)
+    assert (result.exit_code, "belongs to this torch" in result.stderr) == (1, True)
+
+
 def test_metadata_key_is_the_only_one(model: Path, tmp_path: Path) -> None:
     proto = onnx.load(model)
     proto.metadata_props.add(key="author", value="somebody")
