@@ -26,10 +26,14 @@ def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
     Raises:
         ModelError: ``target`` does not depend on ``wrt`` by differentiable values.
     """
-    reached = {wrt}
+    reached, ends = {wrt}, []
     for node in graph:
-        if node.op_type not in NO_GRADIENT and any(x in reached for x in node.inputs):
-            reached.update(y for y in node.outputs if y.dtype in FLOATS or y.dtype is None)
+        if any(x in reached for x in node.inputs):
+            floats = [y for y in node.outputs if y.dtype in FLOATS or y.dtype is None]
+            if node.op_type in NO_GRADIENT or not floats:
+                ends.append(f"{node.op_type} {node.name!r}")
+            else:
+                reached.update(floats)
     wanted, nodes = {target}, []
     for node in reversed(list(graph)):
         if any(y in wanted and y in reached for y in node.outputs) and wrt not in node.outputs:
@@ -37,8 +41,10 @@ def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
             nodes.append(node)
     if target is not wrt and wrt not in wanted:
         raise ModelError(
-            f"{target.name!r} does not depend on {wrt.name!r} through differentiable operators.",
-            "check that the model's first input is the image and that the scores come from it.",
+            f"{target.name!r} does not depend on {wrt.name!r} through differentiable operators"
+            f"{'; what depends on it ends at ' * bool(ends)}{', '.join(ends[:5])}.",
+            "give the float model (before quantisation), and check that its input is the image and "
+            "that the scores come from it.",
         )
     return nodes[::-1]
 

@@ -123,6 +123,7 @@ def export(
     forward = len(model.graph)
     classes = wrap(model.graph, image, scores, spec, normalisation, output)
     optimise(model)
+    model.graph.outputs.pop()
     names = says.labels if labels is None else labels
     if names is not None and len(names) != classes:
         if labels is not None:

@@ -34,7 +34,8 @@ def wrap(
         graph: the classifier, normalised; changed in place.
         image: its float input, [N, C, H, W].
         scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
-        spec, normalisation, output: the interface wanted.
+        spec, normalisation, output: the interface wanted. A fifth output, the gradient, keeps its
+            name while the graph is optimised; the last step takes it out.
 
     Returns:
         The number of classes.
@@ -100,7 +101,7 @@ def wrap(
     chosen.dtype = ir.DataType.INT64
     score_output.dtype = score.dtype = result.dtype = ir.DataType.FLOAT
     result.name = output
-    graph.outputs[:] = [score_output, chosen, score, result]
+    graph.outputs[:] = [score_output, chosen, score, result, g]
     graph.sort()
     return classes
 
