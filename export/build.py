@@ -198,7 +198,7 @@ def differentiate(
     if seed is None:
         op = Ops(graph, 1)
         op.dtype = dtype
-        upstream = op.Expand(1.0, op.shape(target))
+        upstream = op.full(1.0, target)
     else:
         upstream = ir.val(seed, dtype, ["K", *(target.shape or ())])
         graph.inputs.append(upstream)

@@ -128,7 +128,7 @@ class Ops:
     # -- the leading axis -------------------------------------------------------------------------
 
     def shape(self, like: ir.Value) -> ir.Value:
-        """The shape [K, *like's] as an int64 tensor."""
+        """The shape [K, *like's] as Reshape takes it: int64, -1 for one unknown length."""
         dims = [-1 if d is None else d for d in shape_of(like)]
         if dims.count(-1) > 1:
             return self.Concat(self.lead, self.Shape(like), axis=0)
@@ -168,10 +168,9 @@ class Ops:
             g = self.ReduceSum(g, [i + 1 for i in axes], keepdims=1)
         return self.Squeeze(g, [i + 1 for i in range(extra)]) if extra else g
 
-    def zeros(self, like: ir.Value) -> ir.Value:
-        """A zero gradient of shape [K, *like's]."""
-        shape = self.Concat(self.lead, self.Shape(like), axis=0)
-        return self.Expand(0.0, shape)
+    def full(self, value: float, like: ir.Value) -> ir.Value:
+        """A gradient of shape [K, *like's], the same number everywhere."""
+        return self.Expand(value, self.Concat(self.lead, self.Shape(like), axis=0))
 
     def scatter(self, g: ir.Value, indices: Sequence[int], like: ir.Value, axis: int) -> ir.Value:
         """The adjoint of taking ``indices`` along an axis: add each slice back where it came from.

@@ -293,6 +293,16 @@ def test_export_of_onnx_does_not_need_torch(tmp_path: Path) -> None:
     assert (tmp_path / "out.onnx").is_file()
 
 
+def test_differentiate_with_a_dynamic_batch() -> None:
+    """Without a seed the elements of the output are summed, however many there are."""
+    model = small.convnet()
+    image = np.random.default_rng(0).standard_normal((3, 3, 12, 12)).astype(np.float32)
+    x = torch.tensor(image, requires_grad=True)
+    torch_small(model, x).sum().backward()
+    found = run(differentiate(model), {"input": image})
+    np.testing.assert_allclose(found["gradient"], x.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_differentiate_gives_forces_of_an_energy() -> None:
     """A model that is no classifier: pairwise energy of four points, force = -gradient."""
     x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4, 3])

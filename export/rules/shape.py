@@ -49,7 +49,7 @@ def split(op: Ops, node: ir.Node, grads: list[ir.Value | None]) -> ir.Value:
     """dx = the gradients joined again, zeros for a part nobody used."""
     x = args(node)[0]
     parts = zip(grads, node.outputs, strict=True)
-    whole = [op.zeros(y) if g is None else g for g, y in parts]
+    whole = [op.full(0.0, y) if g is None else g for g, y in parts]
     axis, rank = attribute(node, "axis", 0), len(shape_of(x))
     return op.Concat(*whole, axis=axis % rank - rank)
 
