@@ -183,17 +183,12 @@ def differentiate(
         ModelError: no such input or output, or no differentiable path between them.
         UnsupportedOperatorError: lists all operators on the path without a rule.
     """
-    made = normalise.modernise(model)
-    while True:
-        normalise.fold_constants(made)
-        normalise.infer_shapes(made)
-        target = named(made.graph.outputs, output, "output")
-        source = named(made.graph.inputs, wrt, "input")
-        expanded = normalise.expand_functions(made, source, target)
-        if expanded is None:
-            break
-        made = expanded
-    normalise.explicit(made)
+
+    def locate(model: ir.Model) -> normalise.Path:
+        target = named(model.graph.outputs, output, "output")
+        return named(model.graph.inputs, wrt, "input"), target
+
+    made, (source, target) = normalise.settle(normalise.modernise(model), locate)
     graph, dtype = made.graph, target.dtype or ir.DataType.FLOAT
     if seed is None:
         op = Ops(graph, 1)

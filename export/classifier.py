@@ -26,18 +26,14 @@ def prepare(
     model = normalise.modernise(proto)
     names = {name for node in proto.graph.node for name in node.output}
     image = _image_input(model, size)
-    image_name = image.name
     normalise.free_batch(model, image)
-    while True:
-        normalise.fold_constants(model)
-        normalise.infer_shapes(model)
-        scores, left_out = find_scores(_score_output(model, output_name), names)
-        expanded = normalise.expand_functions(model, image, scores)
-        if expanded is None:
-            break
-        model = expanded
-        image = next(v for v in model.graph.inputs if v.name == image_name)
-    normalise.explicit(model)
+
+    def locate(model: ir.Model) -> normalise.Path:
+        (image,) = model.graph.inputs
+        return image, find_scores(_score_output(model, output_name), names)[0]
+
+    model, (image, scores) = normalise.settle(model, locate)
+    _, left_out = find_scores(_score_output(model, output_name), names)
     return model, image, scores, left_out
 
 

@@ -70,6 +70,21 @@ def static(value: ir.Value, start: int = 0) -> tuple[int, ...]:
     return cast("tuple[int, ...]", dims)
 
 
+def length(value: ir.Value, axis: int) -> int:
+    """The length of one axis.
+
+    Raises:
+        ModelError: it depends on the batch or is unknown.
+    """
+    found = shape_of(value)[axis]
+    if found is None:
+        raise ModelError(
+            f"axis {axis} of {value.name!r}, {list(shape_of(value))}, has no fixed length.",
+            "pin the image with --size HEIGHTxWIDTH; cutting up the batch is not supported.",
+        )
+    return found
+
+
 class Ops:
     """Emits operators at the end of a graph: ``op.Mul(a, b)``, ``op.Slice(g, starts, ends)``.
 
@@ -181,17 +196,17 @@ class Ops:
             like: the forward tensor that was indexed.
             axis: of ``like``, not negative.
         """
-        rank, length, m = len(shape_of(like)), static(like, axis)[0], len(indices)
+        rank, n, m = len(shape_of(like)), length(like, axis), len(indices)
         first = indices[0] if m else 0
         back = axis - rank
         if list(indices) == list(range(first, first + m)):
-            pads = [first, length - first - m]
-            return g if m == length else self.Pad(g, pads, 0.0, [back])
-        if sorted(indices) == list(range(length)):
+            pads = [first, n - first - m]
+            return g if m == n else self.Pad(g, pads, 0.0, [back])
+        if sorted(indices) == list(range(n)):
             inverse = [int(i) for i in np.argsort(indices)]
             return self.Gather(g, inverse, axis=back)
         # Scatter with addition is what TensorRT refuses; a product with a 0/1 matrix is not.
-        matrix = np.zeros((m, length), np.float32)
+        matrix = np.zeros((m, n), np.float32)
         matrix[range(m), list(indices)] = 1
         swap = list(range(rank + 1))
         swap[back], swap[-1] = swap[-1], swap[back]

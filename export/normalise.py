@@ -7,8 +7,8 @@ inference-mode layers, a free batch dimension, and the shape of every tensor.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import onnx
 import onnx.inliner
@@ -20,6 +20,8 @@ from onnxscript import optimizer
 from ..runtime.errors import ModelError
 from .autodiff import path, unknown
 from .context import args, attribute, constant, shape_of, static
+
+Path: TypeAlias = tuple[ir.Value, ir.Value]  # from the tensor differentiated by to the score
 
 OPSET = 20
 BATCH = "N"
@@ -127,6 +129,28 @@ def explicit(model: ir.Model) -> None:
                 )
         elif node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
             _explicit_window(node)
+
+
+def settle(model: ir.Model, locate: Callable[[ir.Model], Path]) -> tuple[ir.Model, Path]:
+    """Fold, infer and expand until the rules' assumptions hold.
+
+    Args:
+        model: modernised; may be changed in place.
+        locate: finds (wrt, target) in a model; called again after each expansion, which makes new
+            values.
+
+    Returns:
+        The model, and (wrt, target) in it.
+    """
+    while True:
+        fold_constants(model)
+        infer_shapes(model)
+        wrt, target = locate(model)
+        expanded = expand_functions(model, wrt, target)
+        if expanded is None:
+            explicit(model)
+            return model, (wrt, target)
+        model = expanded
 
 
 def expand_functions(model: ir.Model, wrt: ir.Value, target: ir.Value) -> ir.Model | None:

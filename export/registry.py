@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import onnx_ir as ir
-
-if TYPE_CHECKING:
-    from .context import Ops
 
 Grads: TypeAlias = ir.Value | Sequence[ir.Value | None] | None
 Rule: TypeAlias = Callable[..., Grads]
@@ -70,4 +67,4 @@ def lookup(node: ir.Node) -> Entry | None:
     return RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
 
 
-__all__ = ["NO_GRADIENT", "RULES", "Entry", "Grads", "Ops", "Rule", "lookup", "no_gradient", "vjp"]
+__all__ = ["NO_GRADIENT", "RULES", "Entry", "Grads", "Rule", "lookup", "no_gradient", "vjp"]

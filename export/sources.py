@@ -69,7 +69,9 @@ def load(source: Any, weights: str | None = None) -> Classifier:
         OptionError: ``weights`` with a source that has them.
     """
     if isinstance(source, onnx.ModelProto):
-        return Classifier("ModelProto", _sha256(source.SerializeToString()), source)
+        return Classifier(
+            "ModelProto", hashlib.sha256(source.SerializeToString()).hexdigest(), source
+        )
     if not isinstance(source, str | Path):
         return _from_module(source, type(source).__name__, weights)
     text = str(source)
@@ -146,7 +148,8 @@ def _from_file(path: Path) -> Classifier:
             f"{path} is of opset {opsets['']}; Backlit reads opset 7 and later.",
             "convert it: onnx.version_converter.convert_version(model, 17).",
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Classifier(path.name, digest, proto)
 
 
@@ -202,13 +205,12 @@ def _from_module(module: Any, name: str, weights: str | None, says: Any = None) 
         )
     if weights is not None:
         _load_weights(module, Path(weights))
-    buffer = io.BytesIO()
+    digest = hashlib.sha256()
     for key, value in module.state_dict().items():
-        buffer.write(key.encode())
-        buffer.write(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()
-                     if value.ndim else str(value.item()).encode())  # fmt: skip
-    digest = _sha256(buffer.getvalue())
-    return Classifier(name, digest, None, module.eval(), says or Preprocessing())
+        digest.update(key.encode())
+        bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(memoryview(bits.numpy()))
+    return Classifier(name, digest.hexdigest(), None, module.eval(), says or Preprocessing())
 
 
 def _load_weights(module: Any, path: Path) -> None:
@@ -248,10 +250,6 @@ def _import(name: str, fix: str) -> Any:
             f"{name} is installed but cannot be imported: {error}",
             f"install the {name} that belongs to this torch, or give an ONNX file.",
         ) from error
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ et al. 2014 (CNN-F, CNN-M: same group, same widths from the second convolution o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -64,11 +66,16 @@ def make_convnet(classes: int = 1000, seed: int = 0) -> nn.Sequential:
             nn.Linear(4096, classes),
         )
     model.to_empty(device="cpu")
+    he_initialise(model, seed)
+    model.eval()
+    return model
+
+
+def he_initialise(layers: Iterable[nn.Module], seed: int) -> None:
+    """Draw convolutional and full layers' weights after He et al. 2015, in order; biases are 0."""
     generator = torch.Generator().manual_seed(seed)
-    for layer in model:
+    for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    model.eval()
-    return model

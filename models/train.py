@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from . import PREPROCESSING, tiny_convnet
+from .convnet import he_initialise
 from .draw import Pixels, draw_set
 from .shapes import LABELS
 
@@ -62,12 +63,7 @@ def make_tiny_convnet(classes: int = len(LABELS), seed: int = 0) -> nn.Sequentia
     layers += [nn.MaxPool2d(2), nn.MaxPool2d(2), nn.MaxPool2d(3), nn.Flatten()]
     layers += [nn.Linear(channels, 128), nn.ReLU(), nn.Dropout(0.2)]
     layers += [nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, classes)]
-    generator = torch.Generator().manual_seed(seed)
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    he_initialise(layers, seed)
     return nn.Sequential(*layers)
 
 

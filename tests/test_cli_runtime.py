@@ -455,18 +455,23 @@ def test_streams_of_a_real_process(work):
     assert "Traceback" not in done.stderr
 
 
-def test_broken_pipe_ends_quietly(work, good):
-    names = "\n".join(str(path) for path in good * 200)
+def under_way(images, *command):
+    """The program in a process of its own, fed the images, its first line read and right."""
     process = subprocess.Popen(
-        [*PROGRAM, "saliency", str(work / "m.onnx"), "-"],
+        [*PROGRAM, *map(str, command)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    process.stdin.write(names)
+    process.stdin.write("\n".join(map(str, images)))
     process.stdin.close()
-    assert json.loads(process.stdout.readline())["image"] == str(good[0])
+    assert json.loads(process.stdout.readline())["image"] == str(images[0])
+    return process
+
+
+def test_broken_pipe_ends_quietly(work, good):
+    process = under_way(good * 200, "saliency", work / "m.onnx", "-")
     process.stdout.close()
     assert process.stderr.read() == ""
     process.stderr.close()
@@ -475,17 +480,7 @@ def test_broken_pipe_ends_quietly(work, good):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(work, good, tmp_path):
-    names = "\n".join(str(path) for path in good * 500)
-    process = subprocess.Popen(
-        [*PROGRAM, "localize", str(work / "m.onnx"), "-", "-o", str(tmp_path / "out")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    process.stdin.write(names)
-    process.stdin.close()
-    assert json.loads(process.stdout.readline())["image"] == str(good[0])
+    process = under_way(good * 500, "localize", work / "m.onnx", "-", "-o", tmp_path / "out")
     process.send_signal(signal.SIGINT)
     process.stdout.read()
     assert process.stderr.read() == "interrupted\n"

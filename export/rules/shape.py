@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
-from ..context import Ops, args, attribute, constant, shape_of, static
+from ..context import Ops, args, attribute, constant, length, shape_of
 from ..registry import Grads, vjp
 
 
@@ -38,7 +38,7 @@ def concat(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     """Each input gets its part of g."""
     rank = len(shape_of(node.outputs[0]))
     axis = attribute(node, "axis") % rank
-    sizes = [static(x, axis)[0] for x in args(node)]
+    sizes = [length(x, axis) for x in args(node)]
     if len(sizes) == 1:
         return g
     return op.Split(g, sizes, axis=axis - rank, outputs=len(sizes))
@@ -65,30 +65,19 @@ def slice_(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     steps = np.ones_like(starts) if steps is None else steps
     rank = len(shape_of(x))
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        length = static_axis(x, int(axis) % rank)
-        taken = range(length)[_slice(int(start), int(end), int(step), length)]
+        n = length(x, int(axis) % rank)
+        taken = range(n)[_slice(int(start), int(end), int(step), n)]
         g = op.scatter(g, taken, x, int(axis) % rank)
     return g
 
 
-def static_axis(x: ir.Value, axis: int) -> int:
-    """The length of one axis, which must not depend on the batch."""
-    length = shape_of(x)[axis]
-    if length is None:
-        raise ModelError(
-            f"{x.name!r} is sliced along an axis whose length depends on the batch.",
-            "pin the image with --size HEIGHTxWIDTH; slicing the batch itself is not supported.",
-        )
-    return length
-
-
-def _slice(start: int, end: int, step: int, length: int) -> slice:
+def _slice(start: int, end: int, step: int, n: int) -> slice:
     """ONNX's clamping: unlike Python's, a backward slice that ends before 0 reaches element 0."""
-    start += length if start < 0 else 0
-    end += length if end < 0 else 0
+    start += n if start < 0 else 0
+    end += n if end < 0 else 0
     if step > 0:
         return slice(max(start, 0), max(end, 0), step)
-    return slice(min(start, length - 1), end if end >= 0 else None, step)
+    return slice(min(start, n - 1), end if end >= 0 else None, step)
 
 
 @vjp("Gather")
@@ -100,13 +89,12 @@ def gather(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
         raise _not_constant(node, "indices")
     axis %= rank
     if indices.ndim != 1:  # one axis for the indices, whatever their shape was
-        *_, rest = shape_of(x)[axis + 1 :], rank - axis - 1
-        dims = shape_of(node.outputs[0])
-        before, after = dims[:axis], dims[len(dims) - rest :]
-        target = [-1 if d is None else d for d in (*before, indices.size, *after)]
+        dims = shape_of(x)
+        dims = (*dims[:axis], indices.size, *dims[axis + 1 :])
+        target = [-1 if d is None else d for d in dims]
         g = op.Reshape(g, [0, *target])
-    length = static_axis(x, axis)
-    return op.scatter(g, [int(i) % length for i in indices.reshape(-1)], x, axis)
+    n = length(x, axis)
+    return op.scatter(g, [int(i) % n for i in indices.reshape(-1)], x, axis)
 
 
 @vjp("Pad")
@@ -124,14 +112,13 @@ def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
             continue
         if mode == "constant":
             if before > 0 or after > 0:
-                last = static_axis(node.outputs[0], axis) - max(after, 0)
+                last = length(node.outputs[0], axis) - max(after, 0)
                 g = op.Slice(g, [max(before, 0)], [last], [axis - rank])
             if before < 0 or after < 0:
                 g = op.Pad(g, [max(-before, 0), max(-after, 0)], 0.0, [axis - rank])
         else:
-            length = static_axis(x, axis)
-            numpy_mode = {"edge": "edge", "reflect": "reflect", "wrap": "wrap"}[mode]
-            source = np.pad(np.arange(length), (max(before, 0), max(after, 0)), numpy_mode)  # type: ignore[call-overload]
+            # numpy's modes have ONNX's names
+            source = np.pad(np.arange(length(x, axis)), (max(before, 0), max(after, 0)), mode)
             source = source[max(-before, 0) : len(source) - max(-after, 0)]
             g = op.scatter(g, [int(s) for s in source], x, axis)
     return g
