@@ -25,6 +25,8 @@ from .optimise import optimise
 from .sources import load, to_onnx
 from .tensorrt import audit
 from .verify import verify
+from .weights import LARGE
+from .weights import size as size_of
 from .wrap import wrap
 
 
@@ -71,8 +73,8 @@ def export(
     """Write a trained classifier as one ONNX file that also returns where it looked.
 
     Args:
-        source: path of an ONNX file, ``torchvision:NAME``, ``package.module:callable``, an
-            ``nn.Module`` or an ``onnx.ModelProto``.
+        source: path of an ONNX file, ``torchvision:NAME``, ``timm:NAME``,
+            ``package.module:callable``, an ``nn.Module``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         path: the file to write; it appears complete or not at all.
         size: pixels, height and width or one number for both; default: the model's own.
         mean, std: per channel, in the channel order the classifier takes; default: the source's
@@ -99,8 +101,8 @@ def export(
     classifier = load(source, weights)
     says = classifier.says
     pinned = (size, size) if isinstance(size, int) else size
-    proto = to_onnx(classifier, pinned)
-    model, image, scores, left_out = prepare(proto, pinned, output_name)
+    original, exporter = to_onnx(classifier, pinned)
+    model, image, scores, left_out = prepare(original, pinned, output_name)
     channels, height, width = static(image, 1)
     spec = ImageInput(
         dtype=input,
@@ -133,7 +135,7 @@ def export(
         names = None
     contract = Contract(
         tool=f"backlit {importlib.metadata.version('backlit')}",
-        source=Source(classifier.name, classifier.sha256),
+        source=Source(classifier.name, classifier.sha256, exporter),
         image=spec,
         normalisation=normalisation,
         score=Score(classes, score_name, left_out),
@@ -143,18 +145,16 @@ def export(
     )
     verified, verify_started = None, time.perf_counter()
     if check:
-        verified = verify(ir.serde.serialize_model(model), proto, classifier.module, contract)
+        verified = verify(model, original, classifier.module, contract)
         contract = dataclasses.replace(contract, verification=verified)
     finished = time.perf_counter()
-    data = stamp(model, contract).SerializeToString()
-    with output_files.whole_file(path) as file:
-        file.write(data)
+    stamp(model, contract)
     return ExportReport(
         path=path,
         contract=contract,
         nodes=len(model.graph),
         forward=forward,
-        bytes=path.stat().st_size,
+        bytes=save(model, path),
         seconds=time.perf_counter() - started,
         verify_seconds=finished - verify_started,
         refused=tuple(audit(model.graph)),
@@ -162,7 +162,7 @@ def export(
 
 
 def differentiate(
-    model: onnx.ModelProto,
+    model: onnx.ModelProto | ir.Model,
     output: str | None = None,
     wrt: str | None = None,
     seed: str | None = None,
@@ -188,7 +188,8 @@ def differentiate(
         target = named(model.graph.outputs, output, "output")
         return named(model.graph.inputs, wrt, "input"), target
 
-    made, (source, target) = normalise.settle(normalise.modernise(model), locate)
+    given = model if isinstance(model, ir.Model) else ir.serde.deserialize_model(model)
+    made, (source, target) = normalise.settle(normalise.modernise(given), locate)
     graph, dtype = made.graph, target.dtype or ir.DataType.FLOAT
     if seed is None:
         op = Ops(graph, 1)
@@ -209,13 +210,29 @@ def differentiate(
     return ir.serde.serialize_model(made)
 
 
-def stamp(model: ir.Model, contract: Contract) -> onnx.ModelProto:
-    """The finished model with its metadata."""
+def stamp(model: ir.Model, contract: Contract) -> None:
+    """Give the finished model its metadata."""
     model.metadata_props.clear()
     model.metadata_props[schema.KEY] = contract.to_json()
     model.producer_name, _, model.producer_version = contract.tool.partition(" ")
     model.ir_version = max(model.ir_version, 10)
-    return ir.serde.serialize_model(model)
+
+
+def save(model: ir.Model, path: Path) -> int:
+    """Write the model; too large for one protobuf message, its weights go to ``<path>.data``.
+
+    Returns:
+        The bytes written.
+
+    Raises:
+        OutputError: a file cannot be written; nothing is left half-written.
+    """
+    if size_of(model) < LARGE:
+        with output_files.whole_file(path) as file:
+            return file.write(ir.serde.serialize_model(model).SerializeToString())
+    with output_files.whole_files(path, path.with_name(f"{path.name}.data")) as folder:
+        ir.save(model, folder / path.name, external_data=f"{path.name}.data")
+        return sum(f.stat().st_size for f in folder.iterdir())
 
 
 def _per_channel(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import onnx
 import onnx_ir as ir
 
 from ..runtime.errors import ModelError, OptionError
@@ -16,15 +15,15 @@ _PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dr
 
 
 def prepare(
-    proto: onnx.ModelProto, size: tuple[int, int] | None, output_name: str | None
+    source: ir.Model, size: tuple[int, int] | None, output_name: str | None
 ) -> tuple[ir.Model, ir.Value, ir.Value, tuple[str, ...]]:
-    """Load and normalise a classifier: the model, its image input, its scores, what follows them.
+    """Normalise a classifier: a new model, its image input, its scores, what follows them.
 
     Raises:
         ModelError: no input is an image, no output holds scores.
     """
-    model = normalise.modernise(proto)
-    names = {name for node in proto.graph.node for name in node.output}
+    names = {str(y.name) for node in source.graph for y in node.outputs}
+    model = normalise.modernise(source)
     image = _image_input(model, size)
     normalise.free_batch(model, image)
 

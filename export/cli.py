@@ -118,7 +118,7 @@ def export(
 ) -> None:  # fmt: skip
     """Turn a trained classifier into ONE ONNX file that also returns where it looked.
 
-    SOURCE is an .onnx file, torchvision:NAME, or package.module:callable.
+    SOURCE is an .onnx file, torchvision:NAME, timm:NAME, or package.module:callable.
     """
     console = Console(stderr=True)
     with _status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):
@@ -141,15 +141,14 @@ Example:
 @click.option("--weights", help="As for export.")
 def verify(file: Path, source: str, weights: str | None) -> None:
     """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong)."""
-    proto = to_onnx(load(file))
-    metadata = {p.key: p.value for p in proto.metadata_props}
-    contract = Contract.from_json(metadata.get(schema.KEY), str(file))
+    made, _ = to_onnx(load(file))
+    contract = Contract.from_json(made.metadata_props.get(schema.KEY), str(file))
     classifier = load(source, weights)
     console = Console(stderr=True)
     with _status(console, f"verifying {file}"):
         size = (contract.image.height, contract.image.width)
-        model = to_onnx(classifier, size)
-        result = check_gradient(proto, model, classifier.module, contract)
+        model, _ = to_onnx(classifier, size)
+        result = check_gradient(made, model, classifier.module, contract)
     if classifier.sha256 != contract.source.sha256:
         console.print("[yellow]note:[/] the source's hash differs from the one the file records.")
     console.print(f"[green]verified:[/] {_describe(result)}")
@@ -220,6 +219,8 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
     table.add_row(
         "scores", f"{contract.score.classes} classes" + (f", {left_out} left out" * bool(left_out))
     )
+    if contract.source.exporter not in (None, "torch.export"):
+        table.add_row("exporter", str(contract.source.exporter))
     table.add_row("operators", f"{report.nodes} ({report.forward} in the classifier)")
     seconds = f"{report.seconds:.1f} s, of which verification {report.verify_seconds:.1f} s"
     table.add_row("time", seconds)

@@ -20,6 +20,7 @@ from onnxscript import optimizer
 from ..runtime.errors import ModelError
 from .autodiff import path, unknown
 from .context import args, attribute, constant, shape_of, static
+from .weights import through
 
 Path: TypeAlias = tuple[ir.Value, ir.Value]  # from the tensor differentiated by to the score
 
@@ -51,9 +52,9 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def modernise(proto: onnx.ModelProto) -> ir.Model:
+def modernise(model: ir.Model) -> ir.Model:
     """Upgrade, and make every constant an initializer that is not also an input."""
-    model = ir.serde.deserialize_model(upgraded(proto))
+    model = through(model, upgraded)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     return model
@@ -173,9 +174,11 @@ def expand_functions(model: ir.Model, wrt: ir.Value, target: ir.Value) -> ir.Mod
     for node in model.graph:
         if (node.domain, node.op_type) in found:
             _spell_out_defaults(node, version)
-    proto = ir.serde.serialize_model(model)
-    proto = onnx.inliner.inline_selected_functions(proto, found, inline_schema_functions=True)
-    return modernise(proto)
+
+    def inline(proto: onnx.ModelProto) -> onnx.ModelProto:
+        return onnx.inliner.inline_selected_functions(proto, found, inline_schema_functions=True)
+
+    return modernise(through(model, inline))
 
 
 def _spell_out_defaults(node: ir.Node, version: int) -> None:

@@ -5,7 +5,7 @@ onnx's reference evaluator, with the operator put right in which it strays from 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -14,6 +14,9 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from .normalise import upgraded
+from .weights import Detached, array
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 
 class LRN(OpRun):
@@ -26,9 +29,26 @@ class LRN(OpRun):
         return ((x / (bias + alpha / size * sums) ** beta).astype(x.dtype),)
 
 
-def evaluator(proto: onnx.ModelProto) -> ReferenceEvaluator:
+class Evaluator:
+    """A model computing in float64."""
+
+    def __init__(self, model: Detached) -> None:
+        graph = to_double(upgraded(model.proto))
+        small = [t for t in graph.graph.initializer if t.name not in model.weights]
+        del graph.graph.initializer[:]
+        graph.graph.initializer.extend(small)
+        self._weights = {name: _double(array(t)) for name, t in model.weights.items()}
+        self._evaluator = ReferenceEvaluator(graph, new_ops=[LRN])
+
+    def run(self, names: list[str] | None, feed: dict[str, Array]) -> list[Array]:
+        """The named outputs (None: all) for a feed, as ONNX Runtime's ``run``."""
+        outputs: Any = self._evaluator.run(names, self._weights | feed)
+        return list(outputs)
+
+
+def evaluator(proto: onnx.ModelProto) -> Evaluator:
     """An evaluator of the model in float64, ``run(None, feed)``."""
-    return ReferenceEvaluator(to_double(upgraded(proto)), new_ops=[LRN])
+    return Evaluator(Detached(proto, {}))
 
 
 def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:
@@ -50,6 +70,8 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
     graph = result.graph
 
     def widen(tensor: onnx.TensorProto) -> None:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return  # the weights are fed instead
         if tensor.data_type in floats:
             array = numpy_helper.to_array(tensor).astype(np.float64)
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
@@ -67,3 +89,7 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
         if value.type.tensor_type.elem_type in floats:
             value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     return result
+
+
+def _double(weights: Array) -> Array:
+    return weights.astype(np.float64) if weights.dtype.kind == "f" else weights

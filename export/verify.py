@@ -10,12 +10,12 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
+import onnx_ir as ir
 
 from ..runtime.contract import Contract, Verification
 from ..runtime.errors import VerificationError
-from .reference import evaluator, with_output
+from .reference import Evaluator, with_output
+from .weights import Detached, detach, session
 from .wrap import GRADIENT
 
 Array = np.ndarray[Any, Any]
@@ -37,14 +37,12 @@ class Measured:
     reduced: bool  # the file's own output is exactly this gradient, or its reduction
 
 
-def verify(
-    proto: onnx.ModelProto, source: onnx.ModelProto, module: Any, contract: Contract
-) -> Verification:
+def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Verification:
     """Compare a Backlit graph with its source.
 
     Args:
-        proto: the Backlit graph.
-        source: the classifier it was made of, as ONNX.
+        model: the Backlit graph.
+        source: the classifier it was made of.
         module: the classifier as torch module, where it was one; else None.
         contract: the metadata; says how pixels become the classifier's input.
 
@@ -56,14 +54,15 @@ def verify(
     """
     by_torch = module is not None and not contract.score.left_out
     reference = "torch.autograd" if by_torch else "finite differences, float64"
-    measured = _measure(proto, contract, _RANKS[reference])
+    detached = detach(model)
+    measured = _measure(detached, contract, _RANKS[reference])
     if by_torch:
         expected, found, scores = _autograd(module, measured, contract)
     else:
-        expected, found, scores = _differences(source, measured, contract)
+        expected, found, scores = _differences(detach(source), measured, contract)
     norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
     error = float(np.linalg.norm(found - expected)) / max(norm, 1e-30)
-    rounding = None if error <= RELATIVE_L2 else _rounding(proto, contract, measured)
+    rounding = None if error <= RELATIVE_L2 else _rounding(detached, contract, measured)
     tolerance = max(RELATIVE_L2, 3 * (rounding or 0.0))
     result = Verification(
         reference,
@@ -91,20 +90,18 @@ def verify(
     return result
 
 
-def _rounding(proto: onnx.ModelProto, contract: Contract, measured: Measured) -> float:
+def _rounding(model: Detached, contract: Contract, measured: Measured) -> float:
     """Relative L2 between two float32 runs of the file itself that round differently.
 
     A deep network flips ReLU masks near zero from one run to the other; PyTorch's float32 is as far
     from its float64. No correct gradient can be closer to a reference than that.
     """
-    other = _measure(proto, contract, measured.classes.shape[1], optimise=False).gradient
+    other = _measure(model, contract, measured.classes.shape[1], optimise=False).gradient
     gradient = measured.gradient
     return float(np.linalg.norm(other - gradient)) / max(float(np.linalg.norm(gradient)), 1e-30)
 
 
-def _measure(
-    proto: onnx.ModelProto, contract: Contract, ranks: int, optimise: bool = True
-) -> Measured:
+def _measure(model: Detached, contract: Contract, ranks: int, optimise: bool = True) -> Measured:
     """Run the graph on smooth seeded noise: natural-looking, and without ties."""
     rng = np.random.default_rng(0)
     spec = contract.image
@@ -120,11 +117,11 @@ def _measure(
         image = pixels.astype(np.float32)
         pixels = image.astype(np.float64)
     ranks = min(ranks, contract.score.classes)
-    session = _session(with_output(proto, GRADIENT, keep=True), optimise)
+    runs = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
     index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
     feed = {"image": np.ascontiguousarray(image), "class_index": index}
     names = ["scores", "class", contract.output, GRADIENT]
-    scores, classes, result, gradient = session.run(names, feed)
+    scores, classes, result, gradient = runs.run(names, feed)
     gradient = gradient.swapaxes(0, 1)
     same = np.abs(gradient).max(2) if contract.output == "saliency" else gradient
     reduced = np.array_equal(result, same, equal_nan=True)
@@ -153,14 +150,14 @@ def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Arra
 
 
 def _differences(
-    source: onnx.ModelProto, measured: Measured, contract: Contract
+    source: Detached, measured: Measured, contract: Contract
 ) -> tuple[Array, Array, Array]:
     """Derivatives along a random direction per image, by central differences and by our gradient.
 
     In float64 a step this small crosses few kinks and still has nine digits.
     """
     tensor = contract.score.tensor
-    single = with_output(source, tensor)
+    single = with_output(source.proto, tensor)
     weights = {t.name for t in single.graph.initializer}
     image = next(v for v in single.graph.input if v.name not in weights)
     input_name, dims = image.name, [d.dim_value for d in image.type.tensor_type.shape.dim]
@@ -173,14 +170,19 @@ def _differences(
             f"this file was made of ({contract.source.name}).",
             "give the classifier that was exported.",
         )
-    reference, original = evaluator(single), _session(single)
+    source = source.replace(single)
 
     def run(engine: Any, pixels: Array, dtype: Any) -> Array:
         x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
         one_by_one = [engine.run([tensor], {input_name: v[None].astype(dtype)})[0] for v in x]
         return np.concatenate([np.asarray(scores).reshape(1, -1) for scores in one_by_one])
 
-    rng = np.random.default_rng(1)
+    # One engine after the other: each holds the weights once more.
+    original = session(source)
+    half = original.get_inputs()[0].type == "tensor(float16)"
+    scores = run(original, measured.pixels, np.float16 if half else np.float32)
+    del original
+    reference, rng = Evaluator(source), np.random.default_rng(1)
     step = 1e-4 if contract.image.dtype == "uint8" else 1e-6
     expected, found = [], []
     for image, classes, gradient in zip(
@@ -191,8 +193,6 @@ def _differences(
         ahead, behind = run(reference, moved, np.float64)
         expected.append((ahead[classes] - behind[classes]) / (2 * step))
         found.append((gradient * direction).sum((1, 2, 3)))
-    half = original.get_inputs()[0].type == "tensor(float16)"
-    scores = run(original, measured.pixels, np.float16 if half else np.float32)
     return np.concatenate(expected), np.concatenate(found), scores
 
 
@@ -209,12 +209,3 @@ def _preprocessed(pixels: Any, contract: Contract) -> Any:
     import torch
 
     return torch.stack(parts, 1)
-
-
-def _session(proto: onnx.ModelProto, optimise: bool = True) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    if not optimise:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    data = proto.SerializeToString()
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -83,10 +83,17 @@ class Score:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the classifier came from: its name and the SHA-256 of its file or weights."""
+    """Where the classifier came from.
+
+    Attributes:
+        name: file name, or the source as it was asked for.
+        sha256: of its file or weights.
+        exporter: which of PyTorch's exporters made the ONNX model; None where it was ONNX already.
+    """
 
     name: str
     sha256: str
+    exporter: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,6 +57,24 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def whole_files(*paths: Path) -> Iterator[Path]:
+    """Files of one folder that appear together, when the block has ended without error.
+
+    The block writes them, under their names, into the folder it is given.
+
+    Raises:
+        OutputError: one cannot be written.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".", suffix=".part") as made:
+            yield Path(made)
+            for path in reversed(paths):  # the first, which names the others, comes last
+                (Path(made) / path.name).replace(path)
+    except OSError as error:
+        raise _problem(paths[0], error) from error
+
+
 class Names:
     """File names from image names, without collisions: a/cat.jpg and b/cat.png are cat, cat_2."""
 

@@ -86,7 +86,7 @@ def test_float32_gradient_agrees_with_autograd(name: str, tmp_path: Path) -> Non
 )  # fmt: skip
 def test_float64_gradient_equals_autograd(name: str, size: int) -> None:
     model = zoo.classifier(name, size=max(size, 64)).double()
-    proto = to_onnx(Classifier(name, "", None, model), (size, size))
+    proto, _ = to_onnx(Classifier(name, "", None, model), (size, size))
     made: onnx.ModelProto = differentiate(proto, seed="seed")
     image = np.random.default_rng(0).standard_normal((2, 3, size, size))
     seed = np.random.default_rng(1).standard_normal((3, 2, 1000))

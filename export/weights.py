@@ -1,0 +1,97 @@
+"""Models whose weights stay out of every call that serialises: no copies, and no 2 GB limit.
+
+A protobuf message ends at 2 GB, and onnx's C++ functions and ONNX Runtime both take one. So large
+initializers are marked as external data on the way in, and put back (or handed over) by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+LARGE = 1_900_000_000  # bytes of weights; with the graph they must fit into 2^31
+_SMALL = 1000  # bytes; axes and shapes, which converters and shape inference read
+
+
+@dataclasses.dataclass(frozen=True)
+class Detached:
+    """A model without its weights.
+
+    Attributes:
+        proto: the model; initializers over 1000 bytes are marked as external data.
+        weights: their values by name, as lazy as the model had them.
+    """
+
+    proto: onnx.ModelProto
+    weights: Mapping[str, ir.TensorProtocol]
+
+    def replace(self, proto: onnx.ModelProto) -> Detached:
+        """The same weights with another proto."""
+        return Detached(proto, self.weights)
+
+
+def detach(model: ir.Model) -> Detached:
+    """Serialise a model without its weights; the model stays as it is."""
+    weights = {
+        name: value.const_value
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None and value.const_value.nbytes > _SMALL
+    }
+    try:
+        for name, tensor in weights.items():
+            stub = ir.ExternalTensor(
+                "detached", 0, tensor.nbytes, tensor.dtype, shape=_shape(tensor), name=name
+            )
+            model.graph.initializers[name].const_value = stub
+        return Detached(ir.serde.serialize_model(model), weights)
+    finally:
+        for name, tensor in weights.items():
+            model.graph.initializers[name].const_value = tensor
+
+
+def attach(proto: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol]) -> ir.Model:
+    """The model of a proto whose large initializers lie in ``weights``."""
+    model = ir.serde.deserialize_model(proto)
+    for name, value in model.graph.initializers.items():
+        if name in weights:
+            value.const_value = weights[name]
+    return model
+
+
+def through(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.ModelProto]) -> ir.Model:
+    """What a function of the onnx package makes of the model, its weights passed by."""
+    detached = detach(model)
+    return attach(function(detached.proto), detached.weights)
+
+
+def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
+    """A session on ONNX Runtime's CPU provider that reads the weights where they lie in memory."""
+    options = ort.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in model.weights.values()]
+    options.add_external_initializers(list(model.weights), values)
+    data = model.proto.SerializeToString()
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def array(tensor: ir.TensorProtocol) -> np.ndarray[Any, Any]:
+    """A tensor's values, contiguous."""
+    return np.ascontiguousarray(tensor.numpy())
+
+
+def size(model: ir.Model) -> int:
+    """Bytes of all initializers."""
+    values = model.graph.initializers.values()
+    return sum(v.const_value.nbytes for v in values if v.const_value is not None)
+
+
+def _shape(tensor: ir.TensorProtocol) -> ir.Shape:
+    return ir.Shape(tuple(int(d) for d in tensor.shape))  # type: ignore[arg-type]
