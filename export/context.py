@@ -21,6 +21,9 @@ Shape: TypeAlias = tuple[int | None, ...]
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}
 )
+QUANTISED = frozenset(
+    {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32}
+)
 
 
 def args(node: ir.Node) -> list[ir.Value]:
@@ -83,6 +86,14 @@ def length(value: ir.Value, axis: int) -> int:
             "pin the image with --size HEIGHTxWIDTH; cutting up the batch is not supported.",
         )
     return found
+
+
+def not_constant(node: ir.Node, what: str) -> ModelError:
+    """The error for an input that a rule must know at export."""
+    return ModelError(
+        f"{node.op_type} {node.name!r}: {what} must be constant to be differentiated.",
+        "pin the image with --size HEIGHTxWIDTH, so that shapes become constants.",
+    )
 
 
 class Ops:
@@ -187,33 +198,86 @@ class Ops:
         """A gradient of shape [K, *like's], the same number everywhere."""
         return self.Expand(value, self.Concat(self.lead, self.Shape(like), axis=0))
 
-    def scatter(self, g: ir.Value, indices: Sequence[int], like: ir.Value, axis: int) -> ir.Value:
-        """The adjoint of taking ``indices`` along an axis: add each slice back where it came from.
+    def scatter(
+        self, g: ir.Value, indices: Sequence[int], n: int, axis: int, rank: int
+    ) -> ir.Value:
+        """The adjoint of taking constant ``indices`` along an axis: add each slice back.
+
+        Scatter with addition is what TensorRT refuses. So each place gathers the slices that were
+        taken from it, a slice of zeros filling up where others have more; where one place was taken
+        far more often than the rest, a product with a 0/1 matrix is slimmer.
 
         Args:
             g: gradient with ``len(indices)`` slices along that axis.
-            indices: constant, none negative; may repeat.
-            like: the forward tensor that was indexed.
-            axis: of ``like``, not negative.
+            indices: none negative; may repeat.
+            n: length of the axis that was indexed.
+            axis: of the forward tensor, not negative.
+            rank: of the forward tensor.
         """
-        rank, n, m = len(shape_of(like)), length(like, axis), len(indices)
-        first = indices[0] if m else 0
-        back = axis - rank
+        m, back, first = len(indices), axis - rank, indices[0] if len(indices) else 0
         if list(indices) == list(range(first, first + m)):
             pads = [first, n - first - m]
             return g if m == n else self.Pad(g, pads, 0.0, [back])
-        if sorted(indices) == list(range(n)):
-            inverse = [int(i) for i in np.argsort(indices)]
-            return self.Gather(g, inverse, axis=back)
-        # Scatter with addition is what TensorRT refuses; a product with a 0/1 matrix is not.
-        matrix = np.zeros((m, n), np.float32)
-        matrix[range(m), list(indices)] = 1
-        swap = list(range(rank + 1))
-        swap[back], swap[-1] = swap[-1], swap[back]
+        most = int(np.bincount(indices).max())
+        if n * most > 4 * (n + m):
+            matrix = np.zeros((m, n))
+            matrix[range(m), list(indices)] = 1
+            return self.along(g, matrix, axis, rank)
+        table = np.full((n, most), m)
+        filled = [0] * n
+        for source, place in enumerate(indices):
+            table[place, filled[place]] = source
+            filled[place] += 1
+        if table.max() == m:
+            g = self.Pad(g, [0, 1], 0.0, [back])
+        if most == 1:
+            return self.Gather(g, table[:, 0], axis=back)
+        if back >= -2 and np.array_equal(table.ravel(), np.arange(m)):  # repeated, as by Resize
+            split = self.Reshape(g, [*[0] * (rank + back + 1), n, most, *[-1] * (-1 - back)])
+        else:
+            split = self.Gather(g, table, axis=back)
+        return self.ReduceSum(split, [back], keepdims=0)
+
+    def along(self, g: ir.Value, matrix: np.ndarray[Any, Any], axis: int, rank: int) -> ir.Value:
+        """Multiply the vectors along an axis of the forward tensor by a constant [m, n]."""
+        back = axis - rank
         if back == -1:
             return self.MatMul(g, matrix)
-        moved = self.MatMul(self.Transpose(g, perm=swap), matrix)
-        return self.Transpose(moved, perm=swap)
+        if back == -2:
+            return self.MatMul(matrix.T, g)
+        swap = list(range(rank + 1))
+        swap[back], swap[-1] = swap[-1], swap[back]
+        return self.Transpose(self.MatMul(self.Transpose(g, perm=swap), matrix), perm=swap)
+
+    def add_at(self, g: ir.Value, index: ir.Value, n: int) -> ir.Value:
+        """The adjoint of taking rows by computed indices: add each row back where it came from.
+
+        Comparisons with a range and a matrix product instead of a Scatter with addition.
+
+        Args:
+            g: gradient [K, *B, m, r].
+            index: integers [*B, m]; negative ones count from the end.
+            n: the number of rows that could be taken.
+
+        Returns:
+            [K, *B, n, r].
+        """
+        wrapped = self.Mod(self.Cast(index, to=int(ir.DataType.INT64)), [n])
+        rows = np.arange(n).reshape(n, 1)
+        hits = self.Equal(self.Unsqueeze(wrapped, [-2]), rows)
+        return self.MatMul(self.Cast(hits, to=int(self.dtype)), g)
+
+    def for_each_class(self, v: ir.Value) -> ir.Value:
+        """A forward tensor repeated along the leading axis, for operators that do not broadcast."""
+        return self.Expand(v, self.Concat(self.lead, self.Shape(v), axis=0))
+
+    def as_float(self, v: ir.Value) -> ir.Value:
+        """A quantised tensor's numbers as floats (floats are passed through)."""
+        if v.dtype not in QUANTISED:
+            return v
+        number: ir.Value = self.Cast(v, to=int(self.dtype))
+        number.dtype, number.shape = self.dtype, v.shape
+        return number
 
     def step(self, y: ir.Value) -> ir.Value:
         """1 where y > 0, else 0, as floats.

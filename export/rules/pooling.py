@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from ..context import Ops, args, attribute, shape_of, static
 from ..registry import vjp
-from .linear import Window, undo, window
+from .convolution import Window, undo, window
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -70,6 +70,45 @@ def average_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     else:
         g = g * op.const(1 / count)
     return _scatter(op, op.Reshape(g, [-1, 1, *static(y, 2)]), weight, win, x)
+
+
+@vjp("LpPool")
+def lp_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """Y = (sum |x|^p)^(1/p): dx = sign(x) |x|^(p-1) times the windows' g y^(1-p), added up.
+
+    https://onnx.ai/onnx/operators/onnx__LpPool.html
+    """
+    x, y, win, p = args(node)[0], node.outputs[0], window(node), attribute(node, "p", 2)
+    inner, outer = _lp(op, x, y, p)
+    weight = np.ones((1, 1, *win.kernel))
+    return _scatter(op, op.Reshape(g * outer, [-1, 1, *static(y, 2)]), weight, win, x) * inner
+
+
+@vjp("GlobalLpPool")
+def global_lp_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx = g sign(x) |x|^(p-1) y^(1-p), as LpPool's.
+
+    https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html
+    """
+    inner, outer = _lp(op, args(node)[0], node.outputs[0], attribute(node, "p", 2))
+    return g * outer * inner
+
+
+def _lp(op: Ops, x: ir.Value, y: ir.Value, p: int) -> tuple[ir.Value, ir.Value]:
+    """sign(x) |x|^(p-1) and y^(1-p), 0 where the norm is 0."""
+    if p == 1:
+        return op.Sign(x), op.const(1.0)
+    inner = x if p == 2 else op.Sign(x) * op.Pow(op.Abs(x), float(p - 1))
+    return inner, op.Where(op.Equal(y, 0.0), 0.0, op.Pow(y, float(1 - p)))
+
+
+@vjp("MaxUnpool")
+def max_unpool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx = g at the places written: indices count through the whole tensor.
+
+    https://onnx.ai/onnx/operators/onnx__MaxUnpool.html
+    """
+    return op.Gather(op.Reshape(g, [0, -1]), args(node)[1], axis=1)
 
 
 def _scatter(op: Ops, gf: ir.Value, kernel: Array, win: Window, x: ir.Value) -> ir.Value:

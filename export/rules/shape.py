@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ...runtime.errors import ModelError
-from ..context import Ops, args, attribute, constant, length, shape_of
+from ..context import Ops, args, attribute, constant, length, not_constant, shape_of, static
 from ..registry import Grads, vjp
 
 
@@ -54,55 +53,12 @@ def split(op: Ops, node: ir.Node, grads: list[ir.Value | None]) -> ir.Value:
     return op.Concat(*whole, axis=axis % rank - rank)
 
 
-@vjp("Slice")
-def slice_(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
-    """dx = g put back at the places taken, zeros elsewhere."""
-    x = args(node)[0]
-    starts, ends, axes, steps = (*map(constant, node.inputs[1:]), None, None)[:4]
-    if starts is None or ends is None:
-        raise _not_constant(node, "starts and ends")
-    axes = np.arange(len(starts)) if axes is None else axes
-    steps = np.ones_like(starts) if steps is None else steps
-    rank = len(shape_of(x))
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        n = length(x, int(axis) % rank)
-        taken = range(n)[_slice(int(start), int(end), int(step), n)]
-        g = op.scatter(g, taken, x, int(axis) % rank)
-    return g
-
-
-def _slice(start: int, end: int, step: int, n: int) -> slice:
-    """ONNX's clamping: unlike Python's, a backward slice that ends before 0 reaches element 0."""
-    start += n if start < 0 else 0
-    end += n if end < 0 else 0
-    if step > 0:
-        return slice(max(start, 0), max(end, 0), step)
-    return slice(min(start, n - 1), end if end >= 0 else None, step)
-
-
-@vjp("Gather")
-def gather(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
-    """dx = each slice of g added to the place it was taken from."""
-    x, axis = args(node)[0], attribute(node, "axis", 0)
-    indices, rank = constant(node.inputs[1]), len(shape_of(x))
-    if indices is None:
-        raise _not_constant(node, "indices")
-    axis %= rank
-    if indices.ndim != 1:  # one axis for the indices, whatever their shape was
-        dims = shape_of(x)
-        dims = (*dims[:axis], indices.size, *dims[axis + 1 :])
-        target = [-1 if d is None else d for d in dims]
-        g = op.Reshape(g, [0, *target])
-    n = length(x, axis)
-    return op.scatter(g, [int(i) % n for i in indices.reshape(-1)], x, axis)
-
-
 @vjp("Pad")
 def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g without the padding; what edge, reflect and wrap repeated is added back."""
     x, pads = args(node)[0], constant(node.inputs[1])
     if pads is None:
-        raise _not_constant(node, "pads")
+        raise not_constant(node, "pads")
     rank, mode = len(shape_of(x)), attribute(node, "mode", "constant")
     axes = constant(node.inputs[3]) if len(node.inputs) > 3 else None
     axes = np.arange(rank) if axes is None else axes % rank
@@ -120,12 +76,51 @@ def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
             # numpy's modes have ONNX's names
             source = np.pad(np.arange(length(x, axis)), (max(before, 0), max(after, 0)), mode)
             source = source[max(-before, 0) : len(source) - max(-after, 0)]
-            g = op.scatter(g, [int(s) for s in source], x, axis)
+            g = op.scatter(g, [int(s) for s in source], length(x, axis), axis, rank)
     return g
 
 
-def _not_constant(node: ir.Node, what: str) -> ModelError:
-    return ModelError(
-        f"{node.op_type} {node.name!r}: {what} must be constant to be differentiated.",
-        "pin the image with --size HEIGHTxWIDTH, so that shapes become constants.",
-    )
+@vjp("Tile")
+def tile(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx = the sum over the copies: each repeated axis is split into [copies, length]."""
+    x, repeats = args(node)[0], constant(node.inputs[1])
+    if repeats is None:
+        lengths = zip(shape_of(node.outputs[0]), shape_of(x), strict=True)
+        repeats = np.array(
+            [
+                1 if m == n else length(node.outputs[0], i) // length(x, i)
+                for i, (m, n) in enumerate(lengths)
+            ]
+        )
+    split, copies = [0], []
+    for n, r in zip(shape_of(x), repeats, strict=True):
+        if r != 1:
+            copies.append(len(split))
+            split.append(int(r))
+        split.append(-1 if n is None else n)
+    return op.ReduceSum(op.Reshape(g, split), copies, keepdims=0) if copies else g
+
+
+@vjp("SpaceToDepth")
+def space_to_depth(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx = DepthToSpace(g)."""
+    (x, y), block = (args(node)[0], node.outputs[0]), attribute(node, "blocksize")
+    mode = attribute(node, "mode", "DCR")
+    return op.unfold(op.DepthToSpace(op.fold(g, y), blocksize=block, mode=mode), x)
+
+
+@vjp("DepthToSpace")
+def depth_to_space(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx = SpaceToDepth(g), channels in the order of the mode."""
+    (x, y), block = (args(node)[0], node.outputs[0]), attribute(node, "blocksize")
+    if attribute(node, "mode", "DCR") == "DCR":
+        return op.unfold(op.SpaceToDepth(op.fold(g, y), blocksize=block), x)
+    channels, height, width = static(x, 1)
+    cells = op.Reshape(g, [-1, channels // block**2, height, block, width, block])
+    return op.Reshape(op.Transpose(cells, perm=[0, 1, 3, 5, 2, 4]), op.shape(x))
+
+
+@vjp("Trilu")
+def trilu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx = the same triangle of g."""
+    return op.Trilu(g, *node.inputs[1:], upper=attribute(node, "upper", 1))

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products, with respect to their data input."""
+"""Convolutions, with respect to their data input."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, Shape, args, attribute, shape_of, static
-from ..registry import Grads, vjp
+from ..context import Ops, args, attribute, constant, not_constant, static
+from ..registry import vjp
 
 
 class Window(NamedTuple):
@@ -145,53 +145,19 @@ def conv_transpose(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     return op.unfold(dx, x)
 
 
-@vjp("Gemm")
-def gemm(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
-    """Y = alpha A' B' + beta C: dA' = alpha g B'^T, dB' = alpha A'^T g, dC = beta g.
+@vjp("Col2Im")
+def col2im(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
+    """dx: the patches of g, one row per place in the kernel: a Conv with one-hot kernels.
 
-    https://onnx.ai/onnx/operators/onnx__Gemm.html
+    https://onnx.ai/onnx/operators/onnx__Col2Im.html
     """
-    (a, b, *c), y = args(node), node.outputs[0]
-    trans_a, trans_b = attribute(node, "transA", 0), attribute(node, "transB", 0)
-    alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
-    if trans_a:
-        da = op.MatMul(_transposed(op, b, 2, bool(trans_b)), _transposed(op, g, 3)) * alpha
-    else:  # Gemm's transB instead of a Transpose: the weights are stored and read once
-        da = op.Gemm(op.fold(g, y), b, alpha=alpha, transB=1 - trans_b)
-        da = op.unfold(da, a)
-    if trans_b:
-        db = op.MatMul(_transposed(op, g, 3), _transposed(op, a, 2, bool(trans_a))) * alpha
-    else:
-        db = op.MatMul(_transposed(op, a, 2, not trans_a), g) * alpha
-    return [da, db, *(op.sum_to(g * beta, shape_of(y), shape_of(v)) for v in c)]
-
-
-@vjp("MatMul")
-def matmul(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
-    """dA = g B^T, dB = A^T g, summed over broadcast batch axes.
-
-    A vector is a matrix of one row (A) or one column (B).
-    https://onnx.ai/onnx/operators/onnx__MatMul.html
-    """
-    a, b = args(node)
-    (*_, rows, inner), (*_, _, columns) = a_shape, b_shape = _matrices(shape_of(a), shape_of(b))
-    batch = shape_of(node.outputs[0])
-    batch = batch[: len(batch) - (len(shape_of(a)) > 1) - (len(shape_of(b)) > 1)]
-    if a_vector := len(shape_of(a)) == 1:
-        a, g = op.Unsqueeze(a, [0]), op.Unsqueeze(g, [-1 if len(shape_of(b)) == 1 else -2])
-    if b_vector := len(shape_of(b)) == 1:
-        b, g = op.Unsqueeze(b, [1]), op.Unsqueeze(g, [-1])
-    da = op.MatMul(g, _transposed(op, b, len(b_shape)))
-    db = op.MatMul(_transposed(op, a, len(a_shape)), g)
-    da = op.sum_to(da, (*batch, rows, inner), a_shape)
-    db = op.sum_to(db, (*batch, inner, columns), b_shape)
-    return op.Squeeze(da, [-2]) if a_vector else da, op.Squeeze(db, [-1]) if b_vector else db
-
-
-def _matrices(a: Shape, b: Shape) -> tuple[Shape, Shape]:
-    return (1, *a) if len(a) == 1 else a, (*b, 1) if len(b) == 1 else b
-
-
-def _transposed(op: Ops, v: ir.Value, rank: int, swap: bool = True) -> ir.Value:
-    """Exchange the last two axes."""
-    return op.Transpose(v, perm=[*range(rank - 2), rank - 1, rank - 2]) if swap else v
+    x, y, (_, block) = args(node)[0], node.outputs[0], map(constant, node.inputs[1:])
+    if block is None:
+        raise not_constant(node, "block_shape")
+    taps, kernel = int(np.prod(block)), [int(k) for k in block]
+    one_hot = op.const(np.eye(taps).reshape(taps, 1, *kernel))
+    given = {
+        k: attribute(node, k) for k in ("dilations", "pads", "strides") if k in node.attributes
+    }
+    images = op.Reshape(g, [-1, 1, *static(y, 2)])
+    return op.Reshape(op.Conv(images, one_hot, kernel_shape=kernel, **given), op.shape(x))

@@ -1,0 +1,46 @@
+"""Operators that move elements."""
+
+from __future__ import annotations
+
+from .case import I, case
+
+CASES = [
+    case("Flatten", (2, 3, 4)),
+    case("Flatten", (2, 3, 4), axis=2),
+    case("Reshape", (2, 3, 4), I([0, -1])),
+    case("Reshape", (2, 3, 4), I([4, 3, 2])),
+    case("Transpose", (2, 3, 4)),
+    case("Transpose", (2, 3, 4, 5), perm=[2, 0, 3, 1]),
+    case("Squeeze", (1, 3, 1, 2), I([0, 2])),
+    case("Squeeze", (1, 3, 1, 2)),
+    case("Squeeze", (1, 3, 1, 2), axes=[2], opset=11),
+    case("Unsqueeze", (2, 3), I([0, -1])),
+    case("Unsqueeze", (2, 3), axes=[1], opset=11),
+    case("Concat", (2, 3), second=(2, 5), axis=1),
+    case("Concat", (2, 3, 2), second=(4, 3, 2), axis=-3),
+    case("Concat", (2, 3), axis=0),
+    case("Split", (2, 6), I([2, 4]), outputs=2, use=1, axis=1),
+    case("Split", (6, 2), outputs=3, num_outputs=3, use=0),
+    case("Split", (2, 6), outputs=2, split=[1, 5], axis=-1, opset=11, use=0),
+    case("Expand", (3, 1), I([2, 3, 4])),
+    case("Expand", (2, 3), I([1])),
+    case("Pad", (2, 3), I([1, 0, 2, 3])),
+    case("Pad", (4, 5), I([1, -1, -2, 3]), I(0.5), exact=False),
+    *(case("Pad", (4, 5), I([1, 2, 3, 0]), mode=mode) for mode in ("edge", "reflect", "wrap")),
+    case("Pad", (2, 3, 4), I([1, 2]), None, I([-1]), mode="edge"),
+    case("Pad", (2, 3), pads=[1, 0, 2, 3], opset=7),
+    case("Pad", (2, 12), I([0, 1, 0, 9]), mode="edge"),
+    case("Tile", (2, 3), I([2, 3])),
+    case("Tile", (2, 3, 4), I([1, 1, 3])),
+    case("Tile", (2, 3), I([1, 1])),
+    case("Tile", (2, 3), I([3, 1]), opset=7),
+    *(case("DepthToSpace", (2, 8, 2, 3), blocksize=2, mode=mode) for mode in ("DCR", "CRD")),
+    case("DepthToSpace", (2, 9, 2, 3), blocksize=3, opset=7),
+    case("SpaceToDepth", (2, 2, 4, 6), blocksize=2),
+    case("SpaceToDepth", (1, 2, 3, 6), blocksize=3, opset=7),
+    case("Trilu", (4, 5)),
+    case("Trilu", (2, 4, 5), I(1)),
+    case("Trilu", (2, 5, 4), I(-1), upper=0),
+    case("CenterCropPad", (5, 6), I([3, 8])),
+    case("Reshape", (2, 3, 4), I([4, -1]), allowzero=1),
+]  # fmt: skip
