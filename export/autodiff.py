@@ -8,20 +8,22 @@ nodes stay as they were, so the scores stay bit-identical.
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Iterator, Sequence
 from typing import cast
 
 import onnx_ir as ir
 
 from ..runtime.errors import ModelError, UnsupportedOperatorError
-from .context import FLOATS, Ops, shape_of
+from .context import FLOATS, QUANTISED, Ops, shape_of
 from .registry import NO_GRADIENT, Entry, Grads, lookup
 
 
 def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
     """The nodes between ``wrt`` and ``target`` through which a gradient can flow, in order.
 
-    A value of integer or boolean type ends the flow (ArgMax, Shape, comparisons).
+    A value of integer or boolean type ends the flow (ArgMax, Shape, comparisons), unless it is the
+    quantised form of a float.
 
     Raises:
         ModelError: ``target`` does not depend on ``wrt`` by differentiable values.
@@ -29,11 +31,11 @@ def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
     reached, ends = {wrt}, []
     for node in graph:
         if any(x in reached for x in node.inputs):
-            floats = [y for y in node.outputs if y.dtype in FLOATS or y.dtype is None]
-            if node.op_type in NO_GRADIENT or not floats:
+            numbers = [y for y in node.outputs if _carries_gradient(y, node, reached)]
+            if node.op_type in NO_GRADIENT or not numbers:
                 ends.append(f"{node.op_type} {node.name!r}")
             else:
-                reached.update(floats)
+                reached.update(numbers)
     wanted, nodes = {target}, []
     for node in reversed(list(graph)):
         if any(y in wanted and y in reached for y in node.outputs) and wrt not in node.outputs:
@@ -47,6 +49,17 @@ def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
             "that the scores come from it.",
         )
     return nodes[::-1]
+
+
+def _carries_gradient(y: ir.Value, node: ir.Node, reached: set[ir.Value]) -> bool:
+    if node.op_type == "DynamicQuantizeLinear":
+        return y is node.outputs[0]  # scale and zero point count as constants
+    if y.dtype in FLOATS or y.dtype is None:
+        return True
+    quantised = node.op_type.endswith("QuantizeLinear") or any(
+        x in reached and x.dtype in QUANTISED for x in node.inputs
+    )
+    return quantised and y.dtype in QUANTISED
 
 
 def unknown(nodes: Sequence[ir.Node]) -> list[ir.Node]:
@@ -82,12 +95,12 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
 
     Raises:
         ModelError: ``target`` does not depend on ``wrt``.
-        UnsupportedOperatorError: lists all operators on the path without a rule.
+        UnsupportedOperatorError: a gradient is needed that a rule does not give.
     """
     nodes = path(op.graph, wrt, target)
-    if missing := unknown(nodes):
-        raise unsupported(missing)
-    need = {wrt} | {y for node in nodes for y in node.outputs}
+    need = {wrt}
+    for node in nodes:
+        need.update(y for y in node.outputs if _carries_gradient(y, node, need))
     grads: dict[ir.Value, list[ir.Value]] = {target: [seed]}
     with _arithmetic(op):
         for node in reversed(nodes):
@@ -95,9 +108,13 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
             if all(g is None for g in upstream):
                 continue
             entry = cast("Entry", lookup(node))
-            op.dtype = node.outputs[0].dtype or ir.DataType.FLOAT
+            op.dtype = y.dtype if (y := node.outputs[0]).dtype in FLOATS else ir.DataType.FLOAT
             op.prefix = f"backward/{node.name}"
-            answer = entry.rule(op, node, upstream if entry.variadic else upstream[0])
+            if upstream[0] is None and not entry.variadic:
+                raise _no_gradient_of(node)
+            answer = entry.rule(
+                op, _in_floats(op, node), upstream if entry.variadic else upstream[0]
+            )
             for x, g in zip(node.inputs, _per_input(node, answer), strict=True):
                 if x is None or x not in need:
                     continue
@@ -114,6 +131,21 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
     return total
 
 
+def _in_floats(op: Ops, node: ir.Node) -> ir.Node:
+    """A node that moves or compares quantised tensors (MaxPool), as its rule expects to see it."""
+    if "uantize" in node.op_type or "Integer" in node.op_type:
+        return node  # their rules see to it themselves
+    if not any(x is not None and x.dtype in QUANTISED for x in node.inputs):
+        return node
+    values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+    seen = {v: v if v.const_value else op.as_float(v) for v in values}
+    return cast("ir.Node", types.SimpleNamespace(
+        op_type=node.op_type, domain=node.domain, name=node.name, attributes=node.attributes,
+        inputs=[None if x is None else seen[x] for x in node.inputs],
+        outputs=[seen[y] for y in node.outputs],
+    ))  # fmt: skip
+
+
 def _total(op: Ops, grads: dict[ir.Value, list[ir.Value]], value: ir.Value) -> ir.Value | None:
     parts = grads.get(value)
     if not parts:
@@ -127,6 +159,13 @@ def _per_input(node: ir.Node, answer: Grads) -> Sequence[ir.Value | None]:
     if answer is None or isinstance(answer, ir.Value):
         answer = (answer,)
     return [*answer, *[None] * (len(node.inputs) - len(answer))]
+
+
+def _no_gradient_of(node: ir.Node) -> UnsupportedOperatorError:
+    return UnsupportedOperatorError(
+        f"{node.op_type} {node.name!r}: the gradient of any but its first output is not defined.",
+        "compute that output with other operators, or extend the operator's rule.",
+    )
 
 
 def _no_gradient_for(node: ir.Node, x: ir.Value) -> UnsupportedOperatorError:

@@ -19,13 +19,13 @@ from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Sourc
 from ..runtime.errors import OptionError
 from . import normalise, rules
 from .autodiff import backward
-from .classifier import named, prepare
-from .context import Ops, static
+from .classifier import named, precision, prepare
+from .context import Ops, shape_of, static
 from .optimise import optimise
 from .sources import load, to_onnx
 from .tensorrt import audit
 from .verify import verify
-from .weights import LARGE
+from .weights import LARGE, inside
 from .weights import size as size_of
 from .wrap import wrap
 
@@ -122,7 +122,7 @@ def export(
         assumed=mean is None and std is None and says.mean is None,
     )
     score_name = scores.name or ""
-    forward = len(model.graph)
+    forward, computed_in = len(model.graph), precision(model.graph, image, scores)
     classes = wrap(model.graph, image, scores, spec, normalisation, output)
     optimise(model)
     model.graph.outputs.pop()
@@ -140,6 +140,7 @@ def export(
         normalisation=normalisation,
         score=Score(classes, score_name, left_out),
         output=output,
+        precision=computed_in,
         reduction="max over channels of abs" if output == "saliency" else None,
         labels=None if names is None else tuple(names),
     )
@@ -196,7 +197,7 @@ def differentiate(
         op.dtype = dtype
         upstream = op.full(1.0, target)
     else:
-        upstream = ir.val(seed, dtype, ["K", *(target.shape or ())])
+        upstream = ir.val(seed, dtype, ["K", *shape_of(target)])
         graph.inputs.append(upstream)
         lead = ir.node("Shape", [upstream], attributes={"start": 0, "end": 1}, name="K")
         graph.append(lead)
@@ -228,6 +229,7 @@ def save(model: ir.Model, path: Path) -> int:
         OutputError: a file cannot be written; nothing is left half-written.
     """
     if size_of(model) < LARGE:
+        inside(model)
         with output_files.whole_file(path) as file:
             return file.write(ir.serde.serialize_model(model).SerializeToString())
     with output_files.whole_files(path, path.with_name(f"{path.name}.data")) as folder:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import onnx_ir as ir
 
+from ..runtime.contract import Precision
 from ..runtime.errors import ModelError, OptionError
 from . import normalise
-from .context import FLOATS, args
+from .autodiff import path
+from .context import FLOATS, Ops, args
 
 _LEFT_OUT = ("Softmax", "LogSoftmax", "Sigmoid")
 _PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout")
@@ -17,7 +20,16 @@ _PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dr
 def prepare(
     source: ir.Model, size: tuple[int, int] | None, output_name: str | None
 ) -> tuple[ir.Model, ir.Value, ir.Value, tuple[str, ...]]:
-    """Normalise a classifier: a new model, its image input, its scores, what follows them.
+    """Normalise a classifier.
+
+    Args:
+        source: the classifier; stays as it is.
+        size: height and width in pixels, where it leaves them open.
+        output_name: the output that holds the scores; None: the first that looks like scores.
+
+    Returns:
+        A new model; its image input, float32 [N, C, H, W] whatever the source takes; its
+        unnormalised scores; the operators left out after them.
 
     Raises:
         ModelError: no input is an image, no output holds scores.
@@ -26,6 +38,7 @@ def prepare(
     model = normalise.modernise(source)
     image = _image_input(model, size)
     normalise.free_batch(model, image)
+    _as_float32_nchw(model, image)
 
     def locate(model: ir.Model) -> normalise.Path:
         (image,) = model.graph.inputs
@@ -34,6 +47,16 @@ def prepare(
     model, (image, scores) = normalise.settle(model, locate)
     _, left_out = find_scores(_score_output(model, output_name), names)
     return model, image, scores, left_out
+
+
+def precision(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Precision:
+    """What the classifier computes in; ``int8`` where a tensor on the way is quantised."""
+    if any("QuantizeLinear" in node.op_type for node in path(graph, image, scores)):
+        return "int8"
+    dtype = scores.dtype or ir.DataType.FLOAT
+    return cast(
+        "Precision", {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype.name, dtype.name.lower())
+    )
 
 
 def find_scores(output: ir.Value, source_names: set[str]) -> tuple[ir.Value, tuple[str, ...]]:
@@ -74,27 +97,52 @@ def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
             "give an image classifier whose one input is a float image batch.",
         )
     image = used[0]
-    batch, channels, height, width = image.shape  # type: ignore[misc]
+    batch, *dims = image.shape  # type: ignore[misc]
+    last = _is_nhwc(dims)
+    channels, own = (dims[2], dims[:2]) if last else (dims[0], dims[1:])
     if channels not in (1, 3):
+        shape = ", ".join(str(d) for d in image.shape or ())
         raise ModelError(
-            f"the input {image.name!r} has {channels} channels (axis 1); an image has 1 or 3.",
-            "give a classifier whose input is [N, 1 or 3, H, W].",
+            f"the input {image.name!r}, [{shape}], has {channels} channels; an image has 1 or 3.",
+            "give a classifier whose input is [N, C, H, W] or [N, H, W, C] with C = 1 or 3.",
         )
-    own = (height, width)
     if size is None:
         if not all(isinstance(d, int) for d in own):
             raise OptionError(
                 f"the input {image.name!r} has no fixed height and width.",
                 "pin them with --size, such as --size 224.",
             )
-        size = own  # type: ignore[assignment]
+        size = tuple(own)
     elif any(isinstance(d, int) and d != s for d, s in zip(own, size, strict=True)):
         raise OptionError(
             f"the model takes images of {own[0]}x{own[1]}, not {size[0]}x{size[1]}.",
             "leave --size out.",
         )
-    image.shape = ir.Shape([batch, channels, *size])  # type: ignore[misc]
+    image.shape = ir.Shape([batch, *size, channels] if last else [batch, channels, *size])
     return image
+
+
+def _is_nhwc(dims: Sequence[Any]) -> bool:
+    """Whether an image [C, H, W] or [H, W, C] has its channels last, as TensorFlow's do."""
+    return dims[0] not in (1, 3) and dims[2] in (1, 3)
+
+
+def _as_float32_nchw(model: ir.Model, image: ir.Value) -> None:
+    """Put a Cast and a Transpose before an input that is not float32 [N, C, H, W]."""
+    batch, *dims = image.shape  # type: ignore[misc]
+    last, dtype = _is_nhwc(dims), image.dtype or ir.DataType.FLOAT
+    if dtype == ir.DataType.FLOAT and not last:
+        return
+    shape = [batch, dims[2], *dims[:2]] if last else [batch, *dims]
+    given = ir.val(f"{image.name}/given", ir.DataType.FLOAT, shape)
+    op, x = Ops(model.graph, 1, prefix=f"{image.name}/as_given"), given
+    if dtype != ir.DataType.FLOAT:
+        x = op.Cast(x, to=int(dtype))
+    if last:
+        x = op.Transpose(x, perm=[0, 2, 3, 1])
+    image.replace_all_uses_with(x)
+    model.graph.inputs[:] = [given]
+    model.graph.sort()
 
 
 def _score_output(model: ir.Model, name: str | None) -> ir.Value:
@@ -103,7 +151,8 @@ def _score_output(model: ir.Model, name: str | None) -> ir.Value:
         return named(outputs, name, "float output")
     if not outputs:
         raise ModelError("the model has no float output.", "give a classifier.")
-    return outputs[0]
+    rows = [v for v in outputs if len(d := v.shape or ()) >= 2 and all(n == 1 for n in d[2:])]
+    return (rows or outputs)[0]
 
 
 def named(values: Sequence[ir.Value], name: str | None, what: str) -> ir.Value:

@@ -18,14 +18,18 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer
 
 from ..runtime.errors import ModelError
-from .autodiff import path, unknown
+from . import batch, quantised
+from .autodiff import path, unknown, unsupported
+from .batch import BATCH
 from .context import args, attribute, constant, shape_of, static
 from .weights import through
 
 Path: TypeAlias = tuple[ir.Value, ir.Value]  # from the tensor differentiated by to the score
 
 OPSET = 20
-BATCH = "N"
+_RESIZE_10 = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+_WINDOWED = ("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
+_SHAPED_AS_INPUT = ("GroupNormalization", "MeanVarianceNormalization")
 
 
 def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -44,48 +48,45 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
         newer.CopyFrom(proto)
         newer.ir_version, proto = 8, newer
     try:
-        return onnx.version_converter.convert_version(proto, OPSET)
+        converted = onnx.version_converter.convert_version(proto, OPSET)
     except Exception as error:  # the C++ converter raises RuntimeError and types of its own
         raise ModelError(
             f"the model is of opset {version} and cannot be converted to {OPSET}: {error}",
             "export the classifier again with a newer opset.",
         ) from error
+    for node in converted.graph.node if version < 11 else ():
+        if node.op_type == "Resize":  # of Resize-10 and Upsample; the converter leaves them out
+            given = {a.name for a in node.attribute}
+            for name, value in _RESIZE_10.items():
+                if name not in given:
+                    node.attribute.append(onnx.helper.make_attribute(name, value))
+    return converted
 
 
 def modernise(model: ir.Model) -> ir.Model:
-    """Upgrade, and make every constant an initializer that is not also an input."""
+    """Upgrade, write QLinear operators as QDQ, make constants initializers and no inputs."""
     model = through(model, upgraded)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    quantised.expand(model)
     return model
 
 
 def free_batch(model: ir.Model, image: ir.Value) -> None:
-    """Make the image's first dimension symbolic and forget all shapes derived from the old one.
-
-    A Reshape whose constant target begins with the old fixed batch takes it from its input instead.
-    """
-    batch, *dims = image.shape  # type: ignore[misc]
+    """Make the image's first dimension symbolic and forget all shapes derived from the old one."""
+    old, *dims = image.shape  # type: ignore[misc]
+    if isinstance(old, int):
+        batch.Walk(model, image, old).run()
+        model.graph.sort()
     image.shape = ir.Shape([BATCH, *dims])
     for value in _values(model.graph):
         value.shape = None
-    if not isinstance(batch, int):
-        return
-    for node in model.graph:
-        target = constant(node.inputs[1]) if node.op_type == "Reshape" else None
-        if target is None or not len(target) or target[0] != batch or _is_constant(node):
-            continue
-        freed = target.copy()
-        freed[0] = 0 if -1 in target else -1
-        name = f"{args(node)[1].name}/free_batch/{node.name}"
-        value = ir.val(name, const_value=ir.tensor(freed, name=name))
-        model.graph.register_initializer(value)
-        node.replace_input_with(1, value)
 
 
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on no input (axes, shapes, small weights); large weights stay as is."""
-    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
+    for name in ("onnxscript.optimizer", "onnx_ir"):  # what they warn of, nobody can change
+        logging.getLogger(name).setLevel(logging.ERROR)
     optimizer.fold_constants(model, onnx_shape_inference=True)
     passes.RemoveUnusedNodesPass()(model)
 
@@ -105,7 +106,7 @@ def infer_shapes(model: ir.Model) -> None:
             value.shape = None
         for value, shape in given.items():
             value.shape = ir.Shape([d if isinstance(d, int) else filler for d in shape or ()])
-        passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+        _infer(model)
         results.append({v: v.shape for v in _values(model.graph)})
     for value, second in results[1].items():
         first = results[0][value]
@@ -118,6 +119,18 @@ def infer_shapes(model: ir.Model) -> None:
         value.shape = shape
 
 
+def _infer(model: ir.Model) -> None:
+    """onnx's shape inference, with the operators that it knows nothing of under another name."""
+    hidden = {node: node.op_type for node in model.graph if node.op_type in _SHAPED_AS_INPUT}
+    for node in hidden:
+        node.op_type = "InstanceNormalization"
+    try:
+        passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    finally:
+        for node, op_type in hidden.items():
+            node.op_type = op_type
+
+
 def explicit(model: ir.Model) -> None:
     """Write out the windows of Conv and pooling nodes, and refuse training-mode layers."""
     for node in model.graph:
@@ -128,7 +141,7 @@ def explicit(model: ir.Model) -> None:
                     f"{node.op_type} {node.name!r} is in training mode.",
                     "export the classifier in eval mode: model.eval().",
                 )
-        elif node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
+        elif node.op_type in _WINDOWED:
             _explicit_window(node)
 
 
@@ -142,13 +155,21 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Path]) -> tuple[ir.Mode
 
     Returns:
         The model, and (wrt, target) in it.
+
+    Raises:
+        UnsupportedOperatorError: lists all operators on the path without a rule.
     """
     while True:
         fold_constants(model)
         infer_shapes(model)
+        if batch.fold_shapes(model):
+            fold_constants(model)
+            infer_shapes(model)
         wrt, target = locate(model)
         expanded = expand_functions(model, wrt, target)
         if expanded is None:
+            if missing := unknown(path(model.graph, wrt, target)):
+                raise unsupported(missing)
             explicit(model)
             return model, (wrt, target)
         model = expanded
@@ -176,7 +197,16 @@ def expand_functions(model: ir.Model, wrt: ir.Value, target: ir.Value) -> ir.Mod
             _spell_out_defaults(node, version)
 
     def inline(proto: onnx.ModelProto) -> onnx.ModelProto:
-        return onnx.inliner.inline_selected_functions(proto, found, inline_schema_functions=True)
+        try:
+            return onnx.inliner.inline_selected_functions(
+                proto, found, inline_schema_functions=True
+            )
+        except RuntimeError as error:  # one that leaves out an optional input before its last
+            raise ModelError(
+                f"{', '.join(sorted(name for _, name in found))} cannot be expanded into the "
+                f"operators that ONNX defines it by: {error}",
+                "export the classifier without that operator (an older opset).",
+            ) from error
 
     return modernise(through(model, inline))
 
@@ -198,13 +228,9 @@ def _is_dropout(node: ir.Node) -> bool:
     return node.op_type == "Dropout" and len(node.inputs) > 2
 
 
-def _is_constant(node: ir.Node) -> bool:
-    return all(x is None or x.const_value is not None for x in node.inputs)
-
-
 def _explicit_window(node: ir.Node) -> None:
     x, transposed = args(node)[0], node.op_type == "ConvTranspose"
-    convolution = transposed or node.op_type == "Conv"
+    convolution = node.op_type.startswith("Conv")
     kernel = static(args(node)[1], 2) if convolution else attribute(node, "kernel_shape")
     rank = len(kernel)
     if len(shape_of(x)) != rank + 2:
@@ -223,7 +249,11 @@ def _explicit_window(node: ir.Node) -> None:
             small, large = large, small
         extra = attribute(node, "output_padding", [0] * rank)
         sizes = zip(small, large, strides, dilations, kernel, extra, strict=True)
-        total = [max((o - 1) * s + d * (k - 1) + 1 + e - n, 0) for o, n, s, d, k, e in sizes]
+        total = [(o - 1) * s + d * (k - 1) + 1 + e - n for o, n, s, d, k, e in sizes]
+        if transposed and min(total) < 0:  # an output larger than the windows reach
+            extra = [e + max(-t, 0) for e, t in zip(extra, total, strict=True)]
+            node.attributes["output_padding"] = ir.AttrInt64s("output_padding", extra)
+        total = [max(t, 0) for t in total]
         # The odd pixel goes to the end for SAME_UPPER; ConvTranspose's default is the other one.
         upper = auto == "SAME_UPPER" or (auto != "SAME_LOWER" and not transposed)
         first = [t // 2 if upper else t - t // 2 for t in total]
@@ -231,7 +261,7 @@ def _explicit_window(node: ir.Node) -> None:
     node.attributes.pop("auto_pad", None)
     node.attributes.pop("output_shape", None)
     made = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads}
-    if node.op_type == "AveragePool" and max(dilations) == 1:
-        del made["dilations"]  # new in opset 19, and not every engine takes it
+    if node.op_type in ("AveragePool", "LpPool") and max(dilations) == 1:
+        del made["dilations"]  # new in opsets 18 and 19, and not every engine takes it
     for name, value in made.items():
         node.attributes[name] = ir.AttrInt64s(name, [int(v) for v in value])

@@ -7,6 +7,7 @@ initializers are marked as external data on the way in, and put back (or handed 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,6 +39,7 @@ class Detached:
 
 def detach(model: ir.Model) -> Detached:
     """Serialise a model without its weights; the model stays as it is."""
+    inside(model, _SMALL)
     weights = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
@@ -53,6 +55,14 @@ def detach(model: ir.Model) -> Detached:
     finally:
         for name, tensor in weights.items():
             model.graph.initializers[name].const_value = tensor
+
+
+def inside(model: ir.Model, largest: float = math.inf) -> None:
+    """Make external tensors of up to so many bytes part of the model."""
+    for value in model.graph.initializers.values():
+        tensor = value.const_value
+        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= largest:
+            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def attach(proto: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol]) -> ir.Model:

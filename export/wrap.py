@@ -12,8 +12,8 @@ import onnx_ir as ir
 from ..runtime.contract import ImageInput, Normalisation, Output
 from ..runtime.errors import ModelError
 from .autodiff import backward
+from .batch import BATCH
 from .context import Ops, shape_of
-from .normalise import BATCH
 
 RESERVED = ("image", "class_index", "scores", "class", "score", "saliency", "gradient")
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
@@ -32,7 +32,7 @@ def wrap(
 
     Args:
         graph: the classifier, normalised; changed in place.
-        image: its float input, [N, C, H, W].
+        image: its float32 input, [N, C, H, W].
         scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
         spec, normalisation, output: the interface wanted. A fifth output, the gradient, keeps its
             name while the graph is optimised; the last step takes it out.
@@ -138,9 +138,6 @@ def _prologue(
         x = typed(op.Mul(x, scale.reshape(per_channel)))
     if shift.any():
         x = typed(op.Add(x, shift.reshape(per_channel)))
-    if image.dtype != ir.DataType.FLOAT:
-        x = typed(op.Cast(x, to=int(image.dtype or ir.DataType.FLOAT)))
-        x.dtype = image.dtype or ir.DataType.FLOAT
     image.replace_all_uses_with(x)
     graph.inputs[:] = [raw if v is image else v for v in graph.inputs]
     return pixels

@@ -18,6 +18,7 @@ SCHEMA = 1
 Resize = Literal["stretch", "crop"]
 Colour = Literal["RGB", "BGR", "grey"]
 Output = Literal["saliency", "gradient"]
+Precision = Literal["float32", "float16", "bfloat16", "float64", "int8"]
 Relu = Literal["gradient", "deconvnet", "guided"]
 
 
@@ -130,7 +131,7 @@ class Contract:
     output: Output = "saliency"
     reduction: str | None = "max over channels of abs"
     relu: Relu = "gradient"
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     labels: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     verification: Verification | None = None
     schema: int = SCHEMA

@@ -75,7 +75,7 @@ def test_ops_lists_every_rule() -> None:
     lines = backlit("ops").stdout.splitlines()
     listed = {line.split()[0]: line.split()[1] for line in lines}
     assert {name for name, kind in listed.items() if kind == "rule"} == set(RULES)
-    assert listed["LayerNormalization"] == "function"
+    assert listed["Attention"] == "function"
     assert listed["Round"] == "none"
     assert set(json.loads(backlit("ops", "--json").stdout)["rule"]) == set(RULES)
 
@@ -91,7 +91,9 @@ def wrong_models(folder: Path) -> dict[str, tuple[Path, str]]:
     flat = small.convnet()
     dims = flat.graph.input[0].type.tensor_type.shape.dim
     del dims[3]
-    unknown = small.convnet(extra=[helper.make_node("Hardmax", ["a"], ["b"], name="odd one")])
+    odd = helper.make_node("Odd", ["a"], ["b"], name="odd one", domain="mine")
+    unknown = small.convnet(extra=[odd])
+    unknown.opset_import.append(helper.make_opsetid("mine", 1))
     old = small.convnet()
     old.opset_import[0].version = 6
     contents = {
@@ -101,7 +103,7 @@ def wrong_models(folder: Path) -> dict[str, tuple[Path, str]]:
         "pathless.onnx": (pathless.SerializeToString(), "does not depend on"),
         "rank.onnx": (flat.SerializeToString(), "no image [N, C, H, W]"),
         "channels.onnx": (small.convnet(channels=5).SerializeToString(), "5 channels"),
-        "unknown.onnx": (unknown.SerializeToString(), "Hardmax (1): odd one"),
+        "unknown.onnx": (unknown.SerializeToString(), "mine::Odd (1): odd one"),
         "old.onnx": (old.SerializeToString(), "opset 6"),
     }
     for name, (data, _) in contents.items():

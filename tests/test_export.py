@@ -201,14 +201,16 @@ def test_functions_without_a_rule_are_expanded(tmp_path: Path) -> None:
 
 def test_all_unknown_operators_are_named_at_once(tmp_path: Path) -> None:
     extra = [
-        helper.make_node("LpPool", ["a"], ["a1"], name="first", kernel_shape=[1, 1]),
-        helper.make_node("LpPool", ["a1"], ["a2"], name="second", kernel_shape=[1, 1]),
-        helper.make_node("Hardmax", ["a2"], ["b"], name="third"),
+        helper.make_node("Odd", ["a"], ["a1"], name="first", domain="mine"),
+        helper.make_node("Odd", ["a1"], ["a2"], name="second", domain="mine"),
+        helper.make_node("Odder", ["a2"], ["b"], name="third", domain="mine"),
     ]
+    model = small.convnet(extra=extra)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
     with pytest.raises(UnsupportedOperatorError) as caught:
-        export(small.convnet(extra=extra), tmp_path / "m")
+        export(model, tmp_path / "m")
     message = str(caught.value)
-    for word in ("LpPool (2): first, second", "Hardmax (1): third", "fix:"):
+    for word in ("mine::Odd (2): first, second", "mine::Odder (1): third", "fix:"):
         assert word in message
     assert list(tmp_path.iterdir()) == []
 
