@@ -1,0 +1,143 @@
+"""Ask NVIDIA's own parser, and engine builder, about one ONNX file: run as a process of its own.
+
+    python -P tensorrt_process.py FILE build|parse REPORT
+
+It writes a JSON object to REPORT. The libraries may print, and may crash on a graph they do not
+know; neither reaches the process that asks. No GPU is needed. Nothing here imports Backlit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tensorrt_rtx_bindings as trt
+
+MOST = 50  # refused nodes listed
+BATCH = (1, 4, 8)  # smallest, tuned for, largest
+CLASSES = (1, 1, 5)
+OTHER = (224, 224, 224)
+
+
+def refused(path: str, logger: Any) -> list[dict[str, str]]:
+    """Every node that the parser refuses.
+
+    It stops at the first; so each refused node is cut out, what it computed becomes an input, and
+    the rest is tried again.
+    """
+    model = onnx.load(path, load_external_data=False)
+    found: list[dict[str, str]] = []
+    inferred = None
+    while len(found) < MOST:
+        builder = trt.Builder(logger)  # neither keeps the other alive
+        network = builder.create_network(0)
+        parser = trt.OnnxParser(network, logger)
+        if parser.parse(model.SerializeToString(), path):
+            break
+        if not parser.num_errors:
+            found.append({"node": "", "operator": "", "reason": "the parser gives no reason"})
+            break
+        error = parser.get_error(0)
+        index, kind = error.node(), error.node_operator()
+        found.append({"node": error.node_name(), "operator": kind, "reason": reason(error.desc())})
+        nodes = model.graph.node
+        if not 0 <= index < len(nodes) or nodes[index].op_type != kind:
+            break
+        if inferred is None:
+            inferred = {v.name: v for v in shapes(model)}
+        missing = [y for y in nodes[index].output if y and y not in inferred]
+        outputs = [inferred[y] for y in nodes[index].output if y in inferred]
+        del nodes[index]
+        used = {x for node in nodes for x in node.input} | {v.name for v in model.graph.output}
+        if used & set(missing):
+            break  # of unknown type: the rest cannot be tried without it
+        model.graph.input.extend(v for v in outputs if v.name in used)
+        declared = {v.name for v in model.graph.input}
+        kept = [v for v in model.graph.output if v.name not in declared]
+        del model.graph.output[:]
+        model.graph.output.extend(kept)
+        if not kept:
+            break
+    return found
+
+
+def shapes(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Type and shape of every tensor that has one, as far as inference knows."""
+    try:
+        model = onnx.shape_inference.infer_shapes(model)
+    except Exception:  # it refuses operators that it does not know
+        return []
+    return [*model.graph.value_info, *model.graph.output]
+
+
+def reason(text: str) -> str:
+    """The parser's own words, less the node's name and what is said about an absent GPU."""
+    lines = [line for line in text.splitlines() if "Cuda Runtime" not in line]
+    lines = [line for line in lines if not line.startswith("Invalid Node")] or lines
+    said = " ".join(lines).strip().removeprefix("Assertion failed: ")
+    if said == "false" or "plugin" in said.lower():
+        return f"TensorRT has no such operator ({said})"
+    return said
+
+
+def build(path: str, logger: Any) -> dict[str, Any]:
+    """Build an engine with a profile for every dynamic length.
+
+    The first axis takes ``BATCH``, the second of an integer input ``CLASSES`` (Backlit's
+    ``class_index``), every other axis ``OTHER``.
+    """
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(Path(path).read_bytes(), path):
+        return {"engine_bytes": None, "profile": {}}
+    profile, lengths = builder.create_optimization_profile(), {}
+    for i in range(network.num_inputs):
+        tensor = network.get_input(i)
+        dims, whole = list(tensor.shape), tensor.dtype in (trt.int32, trt.int64)
+        if -1 not in dims:
+            continue
+        ranges = [
+            (d,) * 3 if d >= 0 else BATCH if axis == 0 else CLASSES if whole else OTHER
+            for axis, d in enumerate(dims)
+        ]
+        lengths[tensor.name] = [list(shape) for shape in zip(*ranges, strict=True)]
+        profile.set_shape(tensor.name, *lengths[tensor.name])
+    config = builder.create_builder_config()
+    if lengths:
+        config.add_optimization_profile(profile)
+    engine = builder.build_serialized_network(network, config)
+    return {"engine_bytes": None if engine is None else engine.nbytes, "profile": lengths}
+
+
+class Kept(trt.ILogger):  # type: ignore[misc]
+    """A logger that keeps the last error and prints nothing."""
+
+    last = ""
+
+    def __init__(self) -> None:
+        trt.ILogger.__init__(self)
+
+    def log(self, severity: Any, message: str) -> None:
+        """Called by the libraries."""
+        worst = severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
+        if worst and "Cuda Runtime" not in message:
+            self.last = message
+
+
+def main(path: str, how: str, report: str) -> None:
+    """Write what the parser says to the file ``report``."""
+    logger = Kept()
+    result: dict[str, Any] = {"version": trt.__version__, "refused": refused(path, logger)}
+    if how == "build" and not result["refused"]:
+        result |= build(path, logger)
+        if result["engine_bytes"] is None:
+            result["error"] = logger.last or "the builder gives no reason"
+    Path(report).write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])
