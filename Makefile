@@ -5,7 +5,7 @@ BIN := .venv/bin
 # for real; the two builds own the same module, so it is one or the other.
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 
-.PHONY: demo test lint boxes clean
+.PHONY: demo test lint oracle zoo boxes clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -25,16 +25,31 @@ lint: .venv/ready-test .typing/ready
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[$(ORT),export]"
 	touch $@
 
-# torchvision declares torch as it is built for CUDA; --no-deps keeps the CPU build of the constraints.
+# torchvision and timm ask for torch as it is built for CUDA; --no-deps keeps the CPU build of the
+# constraints, and what timm needs to download weights out.
 .venv/ready-test: .venv/ready
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --group test torch scikit-learn
-	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --no-deps torchvision
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --no-deps torchvision timm
+ifeq ($(ORT),gpu)
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[gpu,tensorrt-check]"
+endif
 	touch $@
 
 .typing/ready:
 	mkdir -p .typing/backlit
 	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
 	touch $@
+
+# The gradients of onnx's own operator tests; make oracle PATTERN=conv runs those of that name.
+oracle: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/oracle.py --names "$(PATTERN)"
+
+# All of torchvision's classifiers and a model of every timm family: hours; goes on where it stopped.
+# make zoo ONLY="vit_*" runs those of that name.
+ONLY ?= *
+zoo: .venv/ready-test
+	$(BIN)/python tests/zoo_run.py --only "$(ONLY)"
+	$(BIN)/python tests/zoo_run.py --timm --only "$(ONLY)"
 
 # Boxes on labelled real photos, beside the textbook pipeline and a blind centred box.
 boxes: .venv/ready-test
