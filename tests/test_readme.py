@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from backlit import models
@@ -15,6 +16,7 @@ from backlit.export.registry import RULES
 from backlit.runtime.cli import COMMANDS, main
 from backlit.runtime.contract import Contract
 from click.testing import CliRunner
+from onnx import TensorProto, helper
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -64,6 +66,25 @@ def test_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     names = {"onnxruntime": onnxruntime, "pixels": np.zeros((1, 96, 96, 3), np.uint8)}
     exec(examples[1], names)
     assert np.asarray(names["saliency"]).shape == (1, 2, 96, 96)
+
+
+def test_differentiate_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(import onnx\n.*?)```", README, re.DOTALL)
+    positions = helper.make_tensor_value_info("positions", TensorProto.FLOAT, ["atoms", 3])
+    energy = helper.make_tensor_value_info("energy", TensorProto.FLOAT, [])
+    nodes = [
+        helper.make_node("Cos", ["positions"], ["cosine"], name="cosine"),
+        helper.make_node("ReduceSum", ["cosine"], ["energy"], name="sum", keepdims=0),
+    ]
+    graph = helper.make_graph(nodes, "energy", [positions], [energy])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    onnx.save(model, "energy.onnx")
+    where = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    names: dict[str, object] = {"positions": where}
+    exec(code, names)
+    np.testing.assert_allclose(names["energy"], np.cos(where).sum(), rtol=1e-6)
+    np.testing.assert_allclose(names["forces"], np.sin(where), rtol=1e-5, atol=1e-6)
 
 
 def test_demo(tmp_path: Path) -> None:
