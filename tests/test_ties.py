@@ -40,6 +40,9 @@ KINKS = np.array([[-6.0, -3.0, -2.5, -1.0, -0.0, 0.0, 1.0, 1.5, 2.5, 3.0, 6.0, 7
         (case("Abs", (1, 12)), torch.abs),
         (case("HardSigmoid", (1, 12), alpha=1 / 6, beta=0.5), F.hardsigmoid),
         (case("HardSwish", (1, 12)), F.hardswish),
+        (case("Shrink", (1, 12), lambd=1.5, bias=1.5), lambda x: F.softshrink(x, 1.5)),
+        (case("Shrink", (1, 12), lambd=1.5, bias=0.0), lambda x: F.hardshrink(x, 1.5)),
+        (case("Mish", (1, 12)), F.mish),
     ],
     ids=lambda v: v.name if isinstance(v, Case) else "",
 )
@@ -105,6 +108,85 @@ def test_reduced_extrema_share_ties_evenly(op: str) -> None:
     x = torch.tensor(values, requires_grad=True)
     (torch.amax if op == "ReduceMax" else torch.amin)(x, (0, 2)).backward(torch.tensor(seed))
     np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("largest", [True, False])
+def test_top_k_of_ties_gives_each_gradient_to_one_element(largest: bool) -> None:
+    """PyTorch may choose other ones of equal elements than ONNX does, which takes the first."""
+    values = integers((4, 9))
+    tied = case("TopK", values.shape, np.array([3]), outputs=2, largest=int(largest))
+    found, seed = gradient(tied, {"x": values})
+    order = np.argsort(-values if largest else values, axis=1, kind="stable")[:, :3]
+    expected = np.zeros_like(values)
+    np.put_along_axis(expected, order, seed, 1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_product_with_zeros() -> None:
+    values = np.array([[1.5, 0.0, -2.0], [0.0, 0.0, 3.0], [2.0, 0.5, 4.0]])
+    found, seed = gradient(
+        case("ReduceProd", values.shape, np.array([1]), keepdims=0), {"x": values}
+    )
+    x = torch.tensor(values, requires_grad=True)
+    torch.prod(x, 1).backward(torch.tensor(seed))
+    np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_norms_at_zero(p: int) -> None:
+    values = np.array([[[[0.0, 0.0, 1.0, -2.0], [0.0, 0.0, 0.0, 0.5]]]])
+    tied = case("LpPool", values.shape, kernel_shape=[2, 2], strides=[2, 2], p=p)
+    made = differentiate(tied.model(np.float32), seed="seed")
+    seed = np.array([[[[[2.0, -3.0]]]]], np.float32)
+    found = run(made, {"x": values.astype(np.float32), "seed": seed})
+    x = torch.tensor(values, requires_grad=True)
+    windows = x.unfold(3, 2, 2).permute(0, 1, 3, 2, 4).flatten(3)
+    torch.linalg.vector_norm(windows, p, -1).backward(torch.tensor(seed[0, :, :, 0]).double())
+    np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("op", "reference"), [("ReduceL1", 1), ("ReduceL2", 2)])
+def test_reduced_norms_at_zero(op: str, reference: int) -> None:
+    values = np.array([[0.0, 0.0], [0.0, -3.0]])
+    found, seed = gradient(case(op, values.shape, np.array([1])), {"x": values})
+    x = torch.tensor(values, requires_grad=True)
+    torch.linalg.vector_norm(x, reference, 1, keepdim=True).backward(torch.tensor(seed))
+    np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_resize_equals_torch(mode: str) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, 5, 4)).astype(np.float32)
+    tied = case(
+        "Resize", values.shape, None, None, np.array([11, 3]), axes=[2, 3], mode=mode,
+        coordinate_transformation_mode="asymmetric" if mode == "nearest" else "half_pixel",
+        nearest_mode="floor",
+    )  # fmt: skip
+    made = differentiate(tied.model(np.float32), seed="seed")
+    seed = np.random.default_rng(1).standard_normal((1, 2, 3, 11, 3)).astype(np.float32)
+    found = run(made, {"x": values, "seed": seed})
+    x = torch.tensor(values, requires_grad=True)
+    how = {"linear": "bilinear", "cubic": "bicubic"}.get(mode, mode)
+    F.interpolate(x, (11, 3), mode=how).backward(torch.tensor(seed[0]))
+    np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_sampling_exactly_at_pixels(padding: str) -> None:
+    rng = np.random.default_rng(0)
+    places = rng.choice([-1, -0.5, 0, 0.5, 1], (2, 4, 3, 2)).astype(np.float32)
+    feed = {"x": rng.standard_normal((2, 3, 5, 5)).astype(np.float32), "y": places}
+    sample = case(
+        "GridSample", (2, 3, 5, 5), second=(2, 4, 3, 2), padding_mode=padding, align_corners=1
+    )  # fmt: skip
+    seed = rng.standard_normal((1, 2, 3, 4, 3)).astype(np.float32)
+    x, grid = (torch.tensor(v, requires_grad=True) for v in feed.values())
+    y = F.grid_sample(x, grid, "bilinear", padding, align_corners=True)
+    y.backward(torch.tensor(seed[0]))
+    for wrt, tensor in (("x", x), ("y", grid)):
+        made = differentiate(sample.model(np.float32), wrt=wrt, seed="seed")
+        found = run(made, feed | {"seed": seed})
+        np.testing.assert_allclose(found[0], tensor.grad.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_zero_to_a_power_and_zero_norm() -> None:

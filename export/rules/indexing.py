@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
-from ..context import Ops, Shape, args, attribute, constant, length, not_constant, shape_of, static
+from ..context import Ops, Shape, args, attribute, constant, length, not_constant, shape_of
 from ..registry import Grads, no_gradient, vjp
 
 no_gradient("Hardmax", "piecewise constant: its derivative is zero almost everywhere")
@@ -64,13 +64,11 @@ def gather(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 def gather_nd(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx: as Gather's, the indexed axes counted as one."""
     (x, where), batch = args(node), attribute(node, "batch_dims", 0)
-    *places, depth = shape_of(where)
-    last = batch + (depth or 0)
-    indexed = np.array(static(x)[batch:last]) if batch else np.array(shape_of(x)[:last])
-    if depth is None or None in indexed:
-        raise not_constant(node, "the lengths of the indexed axes")
+    places, depth = shape_of(where)[:-1], length(where, -1)
+    last = batch + depth
+    indexed = np.array([length(x, i) for i in range(batch, last)])
     strides = np.cumprod([1, *indexed[:0:-1]])[::-1]
-    lead, n = shape_of(x)[:batch], math.prod(int(d) for d in indexed)
+    lead, n = shape_of(x)[:batch], int(np.prod(indexed))
     target = [-1 if d is None else d for d in (0, *lead, _size(places[batch:]))]
     rows = op.Reshape(g, [*target, _size(shape_of(x)[last:])])
     indices = constant(where)

@@ -51,9 +51,17 @@ def softmax(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     https://onnx.ai/onnx/operators/onnx__Softmax.html
     """
     y = node.outputs[0]
-    if any(use.node.op_type == "IsNaN" for use in y.uses()):
+    if _replaced(y):
         y = op.Where(op.IsNaN(y), 0.0, y)
     return (g - op.ReduceSum(g * y, [_axis(node)], keepdims=1)) * y
+
+
+def _replaced(y: ir.Value) -> bool:
+    """Whether the graph puts something else where ``y`` is NaN, as attention does."""
+    users = [use.node for use in y.uses()]
+    casts = [n for n in users if n.op_type == "Cast"]
+    found = any(n.op_type in ("IsNaN", "Where") for n in users)
+    return found or any(_replaced(n.outputs[0]) for n in casts)
 
 
 @vjp("LogSoftmax")

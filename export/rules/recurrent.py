@@ -36,14 +36,14 @@ def lstm(op: Ops, node: ir.Node, grads: Sequence[ir.Value | None]) -> Grads:
     t, before = op.Tanh(op.Concat(*cells[1:], axis=0)), op.Concat(*cells[:-1], axis=0)
     slopes = (z * i * (1 - i), t * o * (1 - o), before * f * (1 - f), i * (1 - z * z))
     slope = _each(op, op.Concat(*slopes, axis=-1), steps)
-    through, kept = _each(op, o * (1 - t * t), steps), _each(op, f, steps)
+    through, forget = _each(op, o * (1 - t * t), steps), _each(op, f, steps)
     g, dh, dc = _upstream(op, node, grads, cells[0], steps)
     das: list[ir.Value] = []
     for k in reversed(range(steps)):
         dh = g[k] + dh
         dc = dh * through[k] + dc
         das.append(op.Concat(dc, dh, dc, dc, axis=-1) * slope[k])
-        dh, dc = op.MatMul(das[-1], r), dc * kept[k]
+        dh, dc = op.MatMul(das[-1], r), dc * forget[k]
     dx = op.MatMul(op.Concat(*das[::-1], axis=1), w)
     dx = op.ReduceSum(_turned(op, node, dx), [-3], keepdims=0)
     answer = [dx, None, None, None, None, op.Squeeze(dh, [1]), op.Squeeze(dc, [1])]

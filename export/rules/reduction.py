@@ -35,6 +35,8 @@ def reduce_mean(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 def reduce_extremum(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx: the elements that equal the result share g evenly (as torch.amax does)."""
     x, axes = args(node)[0], reduced(node)
+    if not axes:
+        return g
     hits = op.Cast(op.Equal(x, _kept_output(op, node, axes)), to=int(op.dtype))
     return kept(op, node, g, axes) * (hits / op.ReduceSum(hits, axes, keepdims=1))
 
@@ -50,7 +52,7 @@ def reduce_l2(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g x / y; 0 where the norm is 0 (as torch.linalg.vector_norm)."""
     x, axes = args(node)[0], reduced(node)
     y = _kept_output(op, node, axes)
-    return kept(op, node, g, axes) * op.Where(op.Equal(y, 0.0), 0.0, x / y)
+    return kept(op, node, g, axes) * (x / op.Where(op.Equal(y, 0.0), 1.0, y))
 
 
 @vjp("ReduceSumSquare")
@@ -78,6 +80,8 @@ def reduce_log_sum_exp(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 def reduce_prod(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g times the product of all others, also where there are zeros."""
     x, axes = args(node)[0], reduced(node)
+    if not axes:
+        return g
     zero = op.Equal(x, 0.0)
     is_zero = op.Cast(zero, to=int(op.dtype))
     filled = op.Where(zero, 1.0, x)

@@ -10,8 +10,9 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from ...runtime.errors import ModelError
 from ..context import Ops, Shape, args, attribute, constant, not_constant, shape_of, static
-from ..registry import vjp
+from ..registry import Grads, vjp
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -78,12 +79,16 @@ def _resized(node: ir.Node, x: Array, window: list[float], **to: list[Any]) -> A
     """The node's own Resize of ``x`` along its axis 1."""
     keep = ("keep_aspect_ratio_policy",) if "axes" in to else ()
     changed = {"axes", "extrapolation_value", "keep_aspect_ratio_policy"}.difference(keep)
-    attributes = {k: attribute(node, k) for k in node.attributes if k not in changed}
-    feed = {"x": x, "roi": np.array([0, window[0], 1, window[1]])}
+    attributes: dict[str, Any] = {
+        a.name: a.value for a in node.attributes.values() if a.name not in changed
+    }
+    feed: dict[str, Array] = {"x": x, "roi": np.array([0, window[0], 1, window[1]])}
     feed |= {k: np.array(v) for k, v in to.items() if k != "axes"}
     names = [k if k in feed else "" for k in ("x", "roi", "scales", "sizes")]
-    made = onnx.helper.make_node("Resize", names, ["y"], axes=to.get("axes"), **attributes)
-    return np.asarray(ReferenceEvaluator(made).run(None, feed)[0])
+    attributes["axes"] = to.get("axes")
+    made = onnx.helper.make_node("Resize", names, ["y"], **attributes)
+    (y,) = ReferenceEvaluator(made).run(None, feed)
+    return np.asarray(y)
 
 
 def _given(value: ir.Value | None) -> Array | None:
@@ -106,3 +111,62 @@ def affine_grid(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     base = np.concatenate([places, np.ones((len(places), 1))], 1)
     rows = op.Reshape(g, [0, 0, -1, len(sizes)])
     return op.MatMul(op.Transpose(rows, perm=[0, 1, 3, 2]), base)
+
+
+@vjp("GridSample")
+def grid_sample(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
+    """Y[c, m] = sum over pixels of x[c, p] w[m, p], w the product over the axes of w_a(u[m] - p_a).
+
+    dx = g w; d grid along axis a = sum over c of g x w', w' with the derivative of w_a. The weights
+    [N, places, pixels] are whole matrices: meant for feature maps, not for photos.
+    https://onnx.ai/onnx/operators/onnx__GridSample.html
+    """
+    (x, grid), sizes = args(node), static(args(node)[0], 2)
+    places, rank = op.Reshape(grid, [0, -1, len(sizes)]), len(sizes)
+    weights, slopes = [], []
+    for i, n in enumerate(sizes):
+        at = op.Slice(places, [rank - 1 - i], [rank - i], [2])  # x, the last axis, comes first
+        weight, slope = _interpolation(op, node, at, n)
+        weights.append(weight)
+        slopes.append(slope)
+    rows = op.Reshape(g, [0, 0, static(x, 1)[0], -1])  # [K, N, C, places]
+    dx = op.reshape(op.MatMul(rows, _outer(op, weights)), x)
+    pixels = op.Transpose(op.Reshape(x, [0, 0, -1]), perm=[0, 2, 1])
+    parts = []
+    for i in reversed(range(rank)):
+        moved = _outer(op, [slopes[j] if j == i else weights[j] for j in range(rank)])
+        change = op.Transpose(op.MatMul(moved, pixels), perm=[0, 2, 1])  # [N, C, places]
+        parts.append(op.Unsqueeze(op.ReduceSum(rows * change, [-2], keepdims=0), [-1]))
+    return dx, op.reshape(op.Concat(*parts, axis=-1), grid)
+
+
+def _interpolation(op: Ops, node: ir.Node, at: ir.Value, n: int) -> tuple[ir.Value, ir.Value]:
+    """Weights [N, places, n] of an axis's pixels and their slopes, for coordinates in [-1, 1]."""
+    mode, padding = attribute(node, "mode", "linear"), attribute(node, "padding_mode", "zeros")
+    if mode not in ("linear", "bilinear", "nearest") or padding == "reflection":
+        raise ModelError(
+            f"GridSample {node.name!r} with mode={mode!r}, padding_mode={padding!r} has no rule.",
+            "sample with mode linear or nearest and padding zeros or border.",
+        )
+    scale = (n - 1) / 2 if attribute(node, "align_corners", 0) else n / 2
+    u = at * scale + (n - 1) / 2
+    inside = op.And(op.Greater(u, 0.0), op.Less(u, float(n - 1))) if padding == "border" else None
+    u = op.Clip(u, 0.0, float(n - 1)) if padding == "border" else u
+    u = op.Round(u) if mode == "nearest" else u
+    far = u - op.const(np.arange(float(n)))
+    weight = op.Relu(1 - op.Abs(far))
+    if mode == "nearest":
+        return weight, weight * 0.0
+    touched = op.And(op.Less(far, 1.0), op.GreaterOrEqual(far, -1.0))
+    touched = touched if inside is None else op.And(touched, inside)
+    falling = op.Where(op.GreaterOrEqual(far, 0.0), -scale, scale)  # torch's choice at a pixel
+    return weight, op.Where(touched, falling, 0.0)
+
+
+def _outer(op: Ops, factors: list[ir.Value]) -> ir.Value:
+    """[N, places, n_a] per axis -> [N, places, pixels], their products."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = op.Unsqueeze(product, [3]) * op.Unsqueeze(factor, [2])
+        product = op.Reshape(product, [0, 0, -1])
+    return product

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray[Any, Any]
 Sampler = Callable[[np.random.Generator, tuple[int, ...]], Array]
@@ -28,6 +28,10 @@ def positive(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def between(low: float, high: float) -> Sampler:
     return lambda rng, shape: rng.uniform(low, high, shape)
+
+
+def among(*values: float) -> Sampler:
+    return lambda rng, shape: rng.choice(values, shape)
 
 
 def away(*kinks: float) -> Sampler:
@@ -62,13 +66,14 @@ class Case:
     outputs: int = 1
     second: tuple[int, ...] | None = None
     use: int | None = None  # which output is the target; None: the first
+    live: bool = False  # integer constants are inputs of the model, known at run time only
     exact: bool = True  # the reference evaluator implements it
 
     @property
     def name(self) -> str:
         attributes = "-".join(f"{k}{v}" for k, v in self.attributes.items())
         constants = "-".join(str(np.shape(c)) for c in self.constants)
-        text = f"{self.op}-{self.opset}-{self.shape}-{self.second}-{attributes}-{constants}"
+        text = f"{self.op}-{self.opset}-{self.shape}-{self.second}-{attributes}-{constants}{'-live' * self.live}"
         text += f"-{self.position}-{self.sampler.__name__}"
         return text.replace(" ", "").replace("None", "")
 
@@ -83,9 +88,9 @@ class Case:
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         inputs, initializers, names = [], [], []
 
-        def info(name: str, shape: tuple[int, ...]) -> onnx.ValueInfoProto:
+        def info(name: str, shape: tuple[int, ...], of: int = kind) -> onnx.ValueInfoProto:
             free = (batch, *shape[1:]) if batch is not None and self.in_batch(shape) else shape
-            return helper.make_tensor_value_info(name, kind, free)
+            return helper.make_tensor_value_info(name, of, free)
 
         for i, constant in enumerate(self.constants):
             if constant is None:
@@ -97,6 +102,9 @@ class Case:
             if array.dtype == np.float64:
                 array = array.astype(dtype)
             names.append(f"c{i}")
+            if self.live and array.dtype.kind == "i":
+                inputs.append(info(f"c{i}", array.shape, TensorProto.INT64))
+                continue
             initializers.append(numpy_helper.from_array(array, f"c{i}"))
         names.insert(self.position, "x")
         inputs.append(info("x", self.shape))
@@ -119,6 +127,9 @@ class Case:
         values = {"x": self.sampler(rng, self.shape).astype(dtype)}
         if self.second is not None:
             values["y"] = self.sampler(rng, self.second).astype(dtype)
+        if self.live:
+            arrays = {f"c{i}": np.asarray(c) for i, c in enumerate(self.constants)}
+            values |= {name: array for name, array in arrays.items() if array.dtype.kind == "i"}
         return values
 
 

@@ -43,5 +43,5 @@ CASES = [
     case("Col2Im", (2, 3 * 3, 4), I([6]), I([3])),
     case("Conv", IMAGE, Draw((4, 3, 3, 3)), kernel_shape=[3, 3]),
     *(case("ConvTranspose", IMAGE, Draw((3, 4, 3, 3)), auto_pad=how, strides=[2, 2]) for how in ("SAME_UPPER", "SAME_LOWER")),
-    case("ConvTranspose", IMAGE, Draw((3, 4, 3, 3)), kernel_shape=[3, 3], output_shape=[15, 12], strides=[2, 2]),
+    case("ConvTranspose", IMAGE, Draw((3, 4, 3, 3)), kernel_shape=[3, 3], output_shape=[15, 12], strides=[2, 2], exact=False),
 ]  # fmt: skip

@@ -50,4 +50,12 @@ CASES = [
     case("OneHot", (2,), I([[0, 2], [1, -1]]), I(3), position=2, axis=0),
     case("ReverseSequence", (4, 3), I([2, 4, 1])),
     case("ReverseSequence", (3, 4, 2), I([2, 4, 1]), time_axis=1, batch_axis=0),
+    case("Gather", (4, 3), I([2, -1, 2]), live=True),
+    case("Gather", (2, 4, 3), I([[0, -1], [1, 1]]), axis=1, live=True),
+    case("Gather", (2, 3), I(1), axis=1, live=True),
+    case("GatherND", (4, 3, 2), I([[2, 0], [-1, 2], [2, 0]]), live=True),
+    case("GatherND", (2, 4, 3), I([[[1], [3]], [[0], [-1]]]), batch_dims=1, live=True),
+    case("GatherElements", (3, 4), I([[0, -1], [3, 3], [1, 0]]), axis=1, live=True),
+    case("ScatterElements", (2, 4), I([[1, 0], [3, -1]]), Draw((2, 2)), axis=1, live=True),
+    case("ScatterND", (4, 5), I([[1], [-1]]), Draw((2, 5)), live=True),
 ]  # fmt: skip

@@ -36,7 +36,7 @@ CASES = [
     case("LpPool", IMAGE, kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER", sampler=positive, opset=11, exact=False),
     case("LpPool", (2, 3, 9), kernel_shape=[3], strides=[2], ceil_mode=1, sampler=positive, exact=False),
     *(case("GlobalLpPool", IMAGE, p=p, sampler=away(0), exact=False) for p in (1, 2, 3)),
-    case("MaxUnpool", (1, 2, 2, 2), I([[[[1, 3], [9, 14]], [[16, 22], [25, 31]]]]), kernel_shape=[2, 2], strides=[2, 2], exact=False),
+    case("MaxUnpool", (1, 2, 2, 2), I([[[[1, 3], [9, 14]], [[16, 22], [25, 31]]]]), kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 0, 0], exact=False),
     case("AveragePool", (1, 2, 9, 8), kernel_shape=[2, 2], dilations=[2, 3], pads=[1, 0, 0, 1]),
     case("MaxPool", IMAGE, kernel_shape=[2, 2], storage_order=1, sampler=distinct),
 ]  # fmt: skip
