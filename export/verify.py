@@ -21,7 +21,9 @@ from .wrap import GRADIENT
 Array = np.ndarray[Any, Any]
 
 RELATIVE_L2 = 1e-2  # float32 runs of two libraries flip ReLU masks near zero
-LARGEST = 0.5  # a wrong gradient is off by about 1, however the model rounds (int8)
+COSINE = 0.9999
+EXACT = 1e-4  # in float64, where RELATIVE_L2 does not hold; differences still cross a few kinks
+LARGEST = 0.5  # however a model rounds (int8): a wrong gradient is off by about 1
 SCORES = 1e-3  # largest difference over largest score
 _IMAGES = 2
 _RANKS = {"torch.autograd": 2, "finite differences, float64": 5}  # the scores of all come at once
@@ -57,29 +59,32 @@ def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -
     reference = "torch.autograd" if by_torch else "finite differences, float64"
     detached = detach(model)
     measured = _measure(detached, contract, _RANKS[reference])
+
     if by_torch:
         expected, found, scores = _autograd(module, measured, contract)
     else:
         expected, found, scores = _differences(detach(source), measured, contract)
-    norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
-    error = float(np.linalg.norm(found - expected)) / max(norm, 1e-30)
-    rounding = None if error <= RELATIVE_L2 else _rounding(detached, contract, measured)
-    tolerance = max(RELATIVE_L2, min(3 * (rounding or 0.0), LARGEST))
+    cosine, error = _agreement(expected, found)
+    exact = None
+    if error > RELATIVE_L2:  # is that rounding, or is the gradient wrong?
+        again = _in_float64(detached, contract, measured)
+        # Of the ONNX source: its exporter folded BatchNormalization into float32 weights.
+        _, exact = _agreement(*_differences(detach(source), again, contract)[:2])
     result = Verification(
         reference,
-        cosine=float(np.vdot(found, expected) / (norm * norm_found)) if norm * norm_found else 1.0,
+        cosine=cosine,
         relative_l2=error,
-        samples=len(expected),
+        samples=measured.classes.size,
         scores_relative=float(np.abs(measured.scores - scores).max() / np.abs(scores).max()),
-        rounding=rounding,
+        exact=exact,
     )
     problems = [] if measured.reduced else ["the saliency is not the gradient's reduction"]
-    if not np.isfinite(found).all():
+    if not np.isfinite(measured.gradient).all():
         problems.append("the gradient holds inf or nan")
-    if not error <= tolerance:
-        problems.append(f"relative L2 {error:.2e} > {tolerance:.0e}")
-    if not result.cosine >= 1 - tolerance**2:  # 0.9999 at the usual tolerance
-        problems.append(f"cosine {result.cosine:.6f} < {1 - tolerance**2:.6f}")
+    if exact is None and cosine < COSINE:
+        problems.append(f"cosine {cosine:.6f} < {COSINE}")
+    if exact is not None and not (exact <= EXACT and error <= LARGEST):
+        problems.append(f"relative L2 {error:.2e} > {RELATIVE_L2:.0e}, and {exact:.2e} in float64")
     if not result.scores_relative <= SCORES:
         problems.append(f"scores differ by {result.scores_relative:.2e} > {SCORES:.0e}")
     if problems:
@@ -91,18 +96,29 @@ def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -
     return result
 
 
-def _rounding(model: Detached, contract: Contract, measured: Measured) -> float:
-    """Relative L2 between two float32 runs of the file itself that round differently.
+def _agreement(expected: Array, found: Array) -> tuple[float, float]:
+    """Cosine and relative L2 distance."""
+    norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
+    cosine = float(np.vdot(found, expected) / (norm * norm_found)) if norm * norm_found else 1.0
+    return cosine, float(np.linalg.norm(found - expected)) / max(norm, 1e-30)
 
-    A deep network flips ReLU masks near zero from one run to the other; PyTorch's float32 is as far
-    from its float64. No correct gradient can be closer to a reference than that.
+
+def _in_float64(model: Detached, contract: Contract, measured: Measured) -> Measured:
+    """The first image's first gradient again, the file itself computing in float64.
+
+    float32 flips ReLU masks near zero, and a deep network multiplies that: PyTorch's own float32 is
+    as far from its float64. In float64 a right gradient is right to many digits.
     """
-    other = _measure(model, contract, measured.classes.shape[1], optimise=False).gradient
-    gradient = measured.gradient
-    return float(np.linalg.norm(other - gradient)) / max(float(np.linalg.norm(gradient)), 1e-30)
+    pixels, classes = measured.pixels[:1], measured.classes[:1, :1]
+    image = pixels
+    if contract.image.dtype == "uint8":
+        image = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+    engine = Evaluator(model.replace(with_output(model.proto, GRADIENT)))
+    (gradient,) = engine.run([GRADIENT], {"image": image, "class_index": classes})
+    return Measured(pixels, measured.scores[:1], classes, gradient.swapaxes(0, 1), reduced=True)
 
 
-def _measure(model: Detached, contract: Contract, ranks: int, optimise: bool = True) -> Measured:
+def _measure(model: Detached, contract: Contract, ranks: int) -> Measured:
     """Run the graph on smooth seeded noise: natural-looking, and without ties."""
     rng = np.random.default_rng(0)
     spec = contract.image
@@ -118,7 +134,7 @@ def _measure(model: Detached, contract: Contract, ranks: int, optimise: bool = T
         image = pixels.astype(np.float32)
         pixels = image.astype(np.float64)
     ranks = min(ranks, contract.score.classes)
-    runs = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
+    runs = session(model.replace(with_output(model.proto, GRADIENT, keep=True)))
     index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
     names = ["scores", "class", contract.output, GRADIENT]
     # A range that is measured at run time is that of the whole batch: then one image at a time.
@@ -195,7 +211,7 @@ def _differences(
     scores = run(original, measured.pixels, np.float16 if half else np.float32)
     del original
     reference, rng = Evaluator(source), np.random.default_rng(1)
-    step = 1e-4 if contract.image.dtype == "uint8" else 1e-6
+    step = 1e-7 if contract.image.dtype == "uint8" else 1e-9
     expected, found = [], []
     for image, classes, gradient in zip(
         measured.pixels, measured.classes, measured.gradient, strict=True
@@ -215,13 +231,18 @@ def _admits(dims: list[int], wanted: list[int]) -> bool:
 
 
 def _preprocessed(pixels: Any, contract: Contract) -> Any:
-    """0..255 RGB pixels [N, C, H, W] (numpy or torch) as the classifier takes them."""
+    """0..255 RGB pixels [N, C, H, W] (numpy or torch) as the classifier takes them.
+
+    Scale and shift are rounded to float32, as they stand in the file: in float64 such a difference
+    in the input is enough to flip ReLU masks.
+    """
     how = contract.normalisation
     if contract.image.colour == "BGR":
         pixels = pixels[:, [2, 1, 0]]
     parts = []
     for c, (mean, std) in enumerate(zip(how.mean, how.std, strict=True)):
-        parts.append((pixels[:, c] * (1 / 255 if how.range == "0-1" else 1.0) - mean) / std)
+        scale = np.float32((1 / 255 if how.range == "0-1" else 1.0) / std)
+        parts.append(pixels[:, c] * float(scale) + float(np.float32(-mean / std)))
     if isinstance(pixels, np.ndarray):
         return np.stack(parts, 1)
     import torch

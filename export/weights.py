@@ -80,11 +80,9 @@ def through(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.ModelPro
     return attach(function(detached.proto), detached.weights)
 
 
-def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
+def session(model: Detached) -> ort.InferenceSession:
     """A session on ONNX Runtime's CPU provider that reads the weights where they lie in memory."""
     options = ort.SessionOptions()
-    if not optimise:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in model.weights.values()]
     options.add_external_initializers(list(model.weights), values)

@@ -107,8 +107,8 @@ class Verification:
         relative_l2: ``||ours - reference|| / ||reference||``.
         samples: gradients (autograd) or directions (finite differences) compared.
         scores_relative: largest difference of the scores, over the largest score magnitude.
-        rounding: relative L2 between two float32 runs of the file that round differently; measured
-            where ``relative_l2`` is above 1e-2, which then may be 3 times this.
+        exact: relative L2 of the file's own gradient computed in float64, one image and class;
+            measured where ``relative_l2`` is above 1e-2, to tell rounding from a wrong gradient.
     """
 
     reference: str
@@ -116,7 +116,7 @@ class Verification:
     relative_l2: float
     samples: int
     scores_relative: float
-    rounding: float | None = None
+    exact: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
