@@ -7,6 +7,7 @@ inference-mode layers, a free batch dimension, and the shape of every tensor.
 from __future__ import annotations
 
 import logging
+import string
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -132,7 +133,7 @@ def _infer(model: ir.Model) -> None:
 
 
 def explicit(model: ir.Model) -> None:
-    """Write out the windows of Conv and pooling nodes, and refuse training-mode layers."""
+    """Write out the windows of Conv and pooling nodes; refuse layers in training mode."""
     for node in model.graph:
         if node.op_type in ("BatchNormalization", "Dropout"):
             training = constant(node.inputs[2]) if _is_dropout(node) else None
@@ -143,6 +144,8 @@ def explicit(model: ir.Model) -> None:
                 )
         elif node.op_type in _WINDOWED:
             _explicit_window(node)
+        elif node.op_type == "Einsum":
+            _plain_equation(node)
 
 
 def settle(model: ir.Model, locate: Callable[[ir.Model], Path]) -> tuple[ir.Model, Path]:
@@ -226,6 +229,18 @@ def _values(graph: ir.Graph) -> Iterable[ir.Value]:
 
 def _is_dropout(node: ir.Node) -> bool:
     return node.op_type == "Dropout" and len(node.inputs) > 2
+
+
+def _plain_equation(node: ir.Node) -> None:
+    """Write an Einsum with small letters and no spaces, all that TensorRT reads."""
+    equation = attribute(node, "equation").replace(" ", "")
+    letters = dict.fromkeys(c for c in equation if c.isalpha())
+    if not equation.islower() and len(letters) < 26:
+        plain = dict(zip(letters, string.ascii_lowercase, strict=False))
+        if "->" not in equation:  # the result's indices are in the order of the alphabet
+            plain = dict(zip(sorted(letters), string.ascii_lowercase, strict=False))
+        equation = "".join(plain.get(c, c) for c in equation)
+    node.attributes["equation"] = ir.AttrString("equation", equation)
 
 
 def _explicit_window(node: ir.Node) -> None:
