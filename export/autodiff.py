@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from ..runtime.errors import ModelError, UnsupportedOperatorError
 from .context import FLOATS, QUANTISED, Ops, shape_of
-from .registry import NO_GRADIENT, Entry, Grads, lookup
+from .registry import NO_GRADIENT, NOTHING, Entry, Grads, lookup
 
 
 def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
@@ -116,7 +116,7 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
                 op, _in_floats(op, node), upstream if entry.variadic else upstream[0]
             )
             for x, g in zip(node.inputs, _per_input(node, answer), strict=True):
-                if x is None or x not in need:
+                if x is None or x not in need or g is NOTHING:
                     continue
                 if g is None:
                     raise _no_gradient_for(node, x)

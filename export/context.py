@@ -8,6 +8,7 @@ a batch axis of their own (Conv, pooling) take ``op.fold(g)``: [K, N, ...] -> [K
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -106,6 +107,7 @@ class Ops:
     Attributes:
         lead: int64 [1] tensor holding K.
         dtype: float type of the constants; the engine sets it to the node's.
+        rectified: gradients that are zero already wherever their tensor is not positive.
     """
 
     def __init__(self, graph: ir.Graph, lead: ir.Value | int, prefix: str = "backward") -> None:
@@ -115,6 +117,7 @@ class Ops:
         self._count = 0
         self._constants: dict[object, ir.Value] = {}
         self._folded: dict[ir.Value, ir.Value] = {}
+        self.rectified: set[ir.Value] = set()
         self.lead = self.const([lead]) if isinstance(lead, int) else lead
 
     def __getattr__(self, op_type: str) -> Callable[..., Any]:
@@ -287,3 +290,12 @@ class Ops:
         float32 [4,64,112,112], one thread).
         """
         return self.HardSigmoid(y, alpha=3e38, beta=0.0)
+
+    def inside(self, y: ir.Value, high: float) -> ir.Value:
+        """1 where 0 < y < high, else 0, for a y that is clamped to [0, high].
+
+        alpha is a power of two, so that -alpha y + alpha high is exactly 0 at high, and at the
+        number below it still more than 1. (Min, or Greater and Where, cost several times that.)
+        """
+        alpha = 2.0 ** (126 - math.ceil(math.log2(high)))
+        return self.step(y) * self.HardSigmoid(y, alpha=-alpha, beta=alpha * high)

@@ -35,6 +35,9 @@ class Entry:
     variadic: bool = False
 
 
+NOTHING = ir.Value(name="nothing")
+"""What a rule answers for an input whose share is in the answer for another."""
+
 RULES: dict[str, Entry] = {}
 NO_GRADIENT: dict[str, str] = {}
 
@@ -67,4 +70,14 @@ def lookup(node: ir.Node) -> Entry | None:
     return RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
 
 
-__all__ = ["NO_GRADIENT", "RULES", "Entry", "Grads", "Rule", "lookup", "no_gradient", "vjp"]
+__all__ = [
+    "NOTHING",
+    "NO_GRADIENT",
+    "RULES",
+    "Entry",
+    "Grads",
+    "Rule",
+    "lookup",
+    "no_gradient",
+    "vjp",
+]

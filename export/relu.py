@@ -19,7 +19,7 @@ def relu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     The mask is read from the output, so that Conv + Relu can still be fused.
     https://onnx.ai/onnx/operators/onnx__Relu.html
     """
-    return g * op.step(node.outputs[0])
+    return g if g in op.rectified else g * op.step(node.outputs[0])
 
 
 @vjp("LeakyRelu")
@@ -54,5 +54,5 @@ def clip(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     if low is not None and low.item() == 0:
         if high is None:
             return g * op.step(y)
-        return g * op.step(op.Min(y, high.item() - y))
+        return g * op.inside(y, high.item())
     return op.Where(op.Equal(x, y), g, 0.0)

@@ -68,15 +68,15 @@ def selu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 def hard_sigmoid(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = alpha g where 0 < y < 1, else 0."""
     y, alpha = node.outputs[0], attribute(node, "alpha", 0.2)
-    return g * (op.step(op.Min(y, 1 - y)) * alpha)
+    return g * (op.inside(y, 1.0) * alpha)
 
 
 @vjp("HardSwish")
 def hard_swish(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g where x >= 3, g (x/3 + 1/2) where -3 < x < 3, else 0."""
     x = args(node)[0]
-    middle = op.Where(op.Greater(x, -3.0), x * (1 / 3) + 0.5, 0.0)
-    return g * op.Where(op.Less(x, 3.0), middle, 1.0)
+    gate = op.HardSigmoid(x, alpha=1 / 6, beta=0.5)  # y = x gate
+    return g * (gate + x * op.inside(gate, 1.0) * (1 / 6))
 
 
 @vjp("Gelu")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..context import Ops, args
-from ..registry import Grads, vjp
+from ..registry import NOTHING, Grads, vjp
 
 
 @vjp("Add", "Sum", broadcast=True)
@@ -31,8 +31,13 @@ def sub(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
 
 @vjp("Mul", broadcast=True)
 def mul(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
-    """da = g b, db = g a."""
+    """da = g b, db = g a.  SiLU, x sigmoid(x): dx = g (s + y (1 - s)), half the products."""
     a, b = args(node)
+    for x, s in ((a, b), (b, a)):
+        gate = s.producer()
+        if gate is not None and gate.op_type == "Sigmoid" and gate.inputs[0] is x:
+            dx = g * (s + node.outputs[0] * (1 - s))
+            return (dx, NOTHING) if x is a else (NOTHING, dx)
     return g * b, g * a
 
 

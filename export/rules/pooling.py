@@ -7,9 +7,8 @@ float32 [4,64,112,112], one thread), and TensorRT refuses it.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -25,27 +24,90 @@ Array: TypeAlias = np.ndarray[Any, Any]
 def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx: each output's gradient goes to the FIRST maximum of its window (row-major), as PyTorch.
 
-    Every position of the window is a strided Slice of the padded input; compared with the output
-    they give one mask per position, and a ConvTranspose with one-hot kernels puts the masked
-    gradients back (5 ms where the masks take 27, on that tensor).
+    A window's maximum is that of its rows' maxima: one axis after the other has k + k positions to
+    compare where the whole window has k k (36 ms against 12 on that tensor, for 3 x 3 / 2). The
+    first row that holds the maximum, and in it the first column, is the first in row-major order.
     https://onnx.ai/onnx/operators/onnx__MaxPool.html
     """
     x, y, win = args(node)[0], node.outputs[0], window(node)
-    rank, out = len(win.kernel), static(y, 2)
-    taps = list(itertools.product(*(range(k) for k in win.kernel)))
-    masks, taken = [], None
-    padded = op.Pad(x, [0, 0, *win.begin, 0, 0, *win.end], _lowest(op.dtype))
-    for tap in taps:
-        start = [t * d for t, d in zip(tap, win.dilations, strict=True)]
-        stop = [a + (o - 1) * s + 1 for a, o, s in zip(start, out, win.strides, strict=True)]
-        here = op.Equal(op.Slice(padded, start, stop, list(range(2, 2 + rank)), win.strides), y)
-        masks.append(op.Unsqueeze(here if taken is None else op.And(here, op.Not(taken)), [2]))
-        taken = here if taken is None else op.Or(taken, here)
-    chosen = op.Concat(*masks, axis=2)  # [N, C, taps, ...]
-    spread = op.Where(chosen, op.Unsqueeze(g, [-rank - 1]), 0.0)
-    gf = op.Reshape(spread, [-1, len(taps), *out])
-    one_hot = np.eye(len(taps), dtype=np.float32).reshape(len(taps), 1, *win.kernel)
-    return _scatter(op, gf, one_hot, win, x)
+    rank, size = len(win.kernel), list(static(x, 2))
+    source = x.producer()
+    if after_relu := source is not None and source.op_type == "Relu":
+        g = g * op.step(y)  # the mask of x's Relu, on the smaller tensor
+    axes = [i for i in range(rank) if win.kernel[i] > 1 or win.strides[i] > 1]
+    stages = [x]  # the maxima along the last axis, along the last two, ...
+    for i in axes[:0:-1]:
+        stages.append(op.MaxPool(
+            stages[-1], kernel_shape=_at(i, win.kernel, 1), strides=_at(i, win.strides, 1),
+            pads=_at(i, win.begin, 0) + _at(i, win.end, 0),
+            **({"dilations": _at(i, win.dilations, 1)} if max(win.dilations) > 1 else {}),
+        ))  # fmt: skip
+    out = list(static(y, 2))
+    for i, inner in zip(axes, reversed(stages), strict=True):
+        line = Line(i - rank, win.kernel[i], win.strides[i], win.dilations[i], win.begin[i])
+        whole = [static(x, 1)[0], *out[:i], size[i], *out[i + 1 :]]
+        g, y = _max_pool_line(op, line, inner, y, g, whole, out[i]), inner
+        out[i] = size[i]
+    if after_relu:
+        op.rectified.add(g)
+    return g
+
+
+class Line(NamedTuple):
+    """A pooling window along one axis, counted from the end; ``begin`` is the padding before."""
+
+    axis: int
+    kernel: int
+    stride: int
+    dilation: int
+    begin: int
+
+
+def _max_pool_line(
+    op: Ops, line: Line, x: ir.Value, y: ir.Value, g: ir.Value, shape: list[int], out: int
+) -> ir.Value:
+    """The gradient of x, [K, N, *shape], pooled along one axis to length ``out``.
+
+    Position t of window o is element (o + q) stride + phase of x: every phase is one strided Slice,
+    every position a shifted phase. What no position before took belongs to the last one.
+    """
+    axis, stride, n = line.axis, line.stride, shape[line.axis]
+    length = -(-n // stride)
+    phases: dict[int, ir.Value] = {}
+    parts: list[list[ir.Value]] = [[] for _ in range(stride)]
+    for t in range(line.kernel):
+        q, phase = divmod(t * line.dilation - line.begin, stride)
+        taken = g
+        if t < line.kernel - 1:
+            if phase not in phases:
+                phases[phase] = op.Slice(x, [phase], [n], [axis], [stride]) if stride > 1 else x
+            count = -(-(n - phase) // stride)
+            here = _fit(op, phases[phase], count, -q, out - count + q, axis, _lowest(op.dtype))
+            taken = g * op.Cast(op.Equal(here, y), to=int(op.dtype))
+            g = g - taken
+        parts[phase].append(_fit(op, taken, out, q, length - out - q, axis, 0.0))
+    sums = [functools.reduce(op.Add, part) if part else None for part in parts]
+    if stride == 1:
+        return cast("ir.Value", sums[0])
+    zero = next(v for v in sums if v is not None) * 0.0 if None in sums else None
+    split = op.Concat(*(op.Unsqueeze(v or zero, [axis]) for v in sums), axis=axis)
+    shape[axis] = length * stride
+    whole = op.Reshape(split, [0, -1, *shape])
+    return whole if length * stride == n else op.Slice(whole, [0], [n], [axis])
+
+
+def _at(i: int, values: list[int], other: int) -> list[int]:
+    """The values with all but the i-th replaced."""
+    return [v if j == i else other for j, v in enumerate(values)]
+
+
+def _fit(op: Ops, v: ir.Value, n: int, before: int, after: int, axis: int, fill: float) -> ir.Value:
+    """Lengthen an axis of length n at its ends, or, where negative, cut off from them."""
+    if before < 0 or after < 0:
+        v = op.Slice(v, [max(-before, 0)], [n - max(-after, 0)], [axis])
+    if before > 0 or after > 0:
+        v = op.Pad(v, [max(before, 0), max(after, 0)], fill, [axis])
+    return v
 
 
 @vjp("AveragePool")
