@@ -219,8 +219,7 @@ class Ops:
         """
         m, back, first = len(indices), axis - rank, indices[0] if len(indices) else 0
         if list(indices) == list(range(first, first + m)):
-            pads = [first, n - first - m]
-            return g if m == n else self.Pad(g, pads, 0.0, [back])
+            return self.pad(g, rank + 1, {back: (first, n - first - m)})
         most = int(np.bincount(indices).max())
         if n * most > 4 * (n + m):
             matrix = np.zeros((m, n))
@@ -232,7 +231,7 @@ class Ops:
             table[place, filled[place]] = source
             filled[place] += 1
         if table.max() == m:
-            g = self.Pad(g, [0, 1], 0.0, [back])
+            g = self.pad(g, rank + 1, {back: (0, 1)})
         if most == 1:
             return self.Gather(g, table[:, 0], axis=back)
         if back >= -2 and np.array_equal(table.ravel(), np.arange(m)):  # repeated, as by Resize
@@ -240,6 +239,19 @@ class Ops:
         else:
             split = self.Gather(g, table, axis=back)
         return self.ReduceSum(split, [back], keepdims=0)
+
+    def pad(
+        self, v: ir.Value, rank: int, ends: dict[int, tuple[int, int]], fill: float = 0.0
+    ) -> ir.Value:
+        """Lengthen axes, counted from the end, of a tensor of that rank.
+
+        All axes are written out: ONNX Runtime's optimiser (1.31) takes a Transpose through a Pad
+        that names its axes as if it named all of them, and the graph fails when it is run.
+        """
+        pads = [0] * 2 * rank
+        for axis, (before, after) in ends.items():
+            pads[axis % rank], pads[rank + axis % rank] = before, after
+        return self.Pad(v, pads, fill) if any(pads) else v
 
     def along(self, g: ir.Value, matrix: np.ndarray[Any, Any], axis: int, rank: int) -> ir.Value:
         """Multiply the vectors along an axis of the forward tensor by a constant [m, n]."""

@@ -102,6 +102,36 @@ def conv(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     return op.unfold(op.Conv(gf, flipped(op, w, group), pads=before + after, **same), x)
 
 
+def interleave(op: Ops, parts: list[ir.Value], axis: int, shape: list[int], n: int) -> ir.Value:
+    """Element i of part j becomes element i len(parts) + j of the axis, which is cut off at n.
+
+    A Concat of single elements: 1 ms where DepthToSpace takes 4 and Transpose more.
+
+    Args:
+        op: emitter.
+        parts: tensors of the shape given, one per phase.
+        axis: counted from the end.
+        shape: of a part, as Reshape takes it (0 and -1 for what is not known).
+        n: length wanted.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    split = op.Concat(*(op.Unsqueeze(v, [axis]) for v in parts), axis=axis)
+    whole = [*shape]
+    whole[axis] *= len(parts)
+    joined = op.Reshape(split, whole)
+    return joined if whole[axis] == n else op.Slice(joined, [0], [n], [axis])
+
+
+def fit(
+    op: Ops, v: ir.Value, rank: int, n: int, axis: int, before: int, after: int, fill: float = 0.0
+) -> ir.Value:
+    """Lengthen an axis of length n at its ends, or, where negative, cut off from them."""
+    if before < 0 or after < 0:
+        v = op.Slice(v, [max(-before, 0)], [n - max(-after, 0)], [axis])
+    return op.pad(v, rank, {axis: (max(before, 0), max(after, 0))}, fill)
+
+
 def spread(op: Ops, gf: ir.Value, y: ir.Value, strides: list[int]) -> ir.Value:
     """Put strides - 1 zeros between neighbours: a ConvTranspose with a kernel of one 1.
 

@@ -90,8 +90,8 @@ def gather_elements(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     short = [i for i, (n, m) in pairs if i != axis and n != m]
     if not short:
         return dx
-    missing = [length(x, i) - length(where, i) for i in short]
-    return op.Pad(dx, [0] * len(short) + missing, 0.0, [i - rank for i in short])
+    missing = {i - rank: (0, length(x, i) - length(where, i)) for i in short}
+    return op.pad(dx, rank + 1, missing)
 
 
 @vjp("TopK")

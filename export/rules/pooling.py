@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from ..context import Ops, args, attribute, shape_of, static
 from ..registry import vjp
-from .convolution import Window, undo, window
+from .convolution import Window, fit, interleave, undo, window
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -82,32 +82,21 @@ def _max_pool_line(
             if phase not in phases:
                 phases[phase] = op.Slice(x, [phase], [n], [axis], [stride]) if stride > 1 else x
             count = -(-(n - phase) // stride)
-            here = _fit(op, phases[phase], count, -q, out - count + q, axis, _lowest(op.dtype))
+            pads, low = (-q, out - count + q), _lowest(op.dtype)
+            here = fit(op, phases[phase], len(shape) + 1, count, axis, *pads, low)
             taken = g * op.Cast(op.Equal(here, y), to=int(op.dtype))
             g = g - taken
-        parts[phase].append(_fit(op, taken, out, q, length - out - q, axis, 0.0))
+        parts[phase].append(fit(op, taken, len(shape) + 2, out, axis, q, length - out - q))
     sums = [functools.reduce(op.Add, part) if part else None for part in parts]
-    if stride == 1:
-        return cast("ir.Value", sums[0])
     zero = next(v for v in sums if v is not None) * 0.0 if None in sums else None
-    split = op.Concat(*(op.Unsqueeze(v or zero, [axis]) for v in sums), axis=axis)
-    shape[axis] = length * stride
-    whole = op.Reshape(split, [0, -1, *shape])
-    return whole if length * stride == n else op.Slice(whole, [0], [n], [axis])
+    shape[axis] = length
+    whole = [cast("ir.Value", v or zero) for v in sums]
+    return interleave(op, whole, axis, [0, -1, *shape], n)
 
 
 def _at(i: int, values: list[int], other: int) -> list[int]:
     """The values with all but the i-th replaced."""
     return [v if j == i else other for j, v in enumerate(values)]
-
-
-def _fit(op: Ops, v: ir.Value, n: int, before: int, after: int, axis: int, fill: float) -> ir.Value:
-    """Lengthen an axis of length n at its ends, or, where negative, cut off from them."""
-    if before < 0 or after < 0:
-        v = op.Slice(v, [max(-before, 0)], [n - max(-after, 0)], [axis])
-    if before > 0 or after > 0:
-        v = op.Pad(v, [max(before, 0), max(after, 0)], fill, [axis])
-    return v
 
 
 @vjp("AveragePool")

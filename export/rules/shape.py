@@ -71,7 +71,7 @@ def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
                 last = length(node.outputs[0], axis) - max(after, 0)
                 g = op.Slice(g, [max(before, 0)], [last], [axis - rank])
             if before < 0 or after < 0:
-                g = op.Pad(g, [max(-before, 0), max(-after, 0)], 0.0, [axis - rank])
+                g = op.pad(g, rank + 1, {axis - rank: (max(-before, 0), max(-after, 0))})
         else:
             # numpy's modes have ONNX's names
             source = np.pad(np.arange(length(x, axis)), (max(before, 0), max(after, 0)), mode)
