@@ -1,28 +1,19 @@
-"""PyTorch classifiers: torchvision names, callables, modules; and their way to ONNX."""
+"""PyTorch classifiers: torchvision and timm names, callables, modules."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib
-import io
-import logging
 import math
 import pickle
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import onnx_ir as ir
+from typing import Any
 
 from ..runtime.errors import ModelError
 from .loaded import Classifier, Preprocessing
-from .normalise import BATCH, OPSET
-
-if TYPE_CHECKING:
-    import torch
+from .torch_export import module_to_onnx, quiet
 
 
 def from_torchvision(text: str, weights: str | None) -> Classifier:
@@ -43,7 +34,7 @@ def from_torchvision(text: str, weights: str | None) -> Classifier:
     file = None if weights in (None, "random") else Path(str(weights))
     state = None if file is None else _read_weights(file)
     try:
-        with _quiet():
+        with quiet():
             module = (
                 models.get_model(name, weights=default)
                 if weights is None
@@ -65,6 +56,64 @@ def from_torchvision(text: str, weights: str | None) -> Classifier:
         crop_fraction=preset.crop_size[0] / preset.resize_size[0],
         interpolation="bicubic" if "bicubic" in str(preset.interpolation).lower() else "bilinear",
         labels=tuple(default.meta["categories"]),
+    )
+    return _classifier(module, text, says)
+
+
+def from_timm(text: str, weights: str | None) -> Classifier:
+    """``timm:NAME`` with its pretrained weights, a state dict's, or ``random`` ones.
+
+    NAME is what ``timm.create_model`` takes: ``resnet18``, ``resnet18.a1_in1k``, ``hf-hub:...``.
+    Size, mean, std, crop and interpolation are those of the model's data config; ImageNet labels
+    where the number of classes is that of a subset of ImageNet.
+
+    Raises:
+        ModelError: timm is missing, the name is unknown, the weights cannot be had or do not fit.
+    """
+    import_or_fix("torchvision", "pip install torchvision")  # timm's own import needs it
+    timm = import_or_fix("timm", "pip install timm")
+    name = text.removeprefix("timm:")
+    file = None if weights in (None, "random") else Path(str(weights))
+    state = None if file is None else _read_weights(file)
+
+    # exportable: timm's plain form of attention and activations, the same values.
+    def create(**options: Any) -> Any:
+        with quiet():
+            return timm.create_model(name, exportable=True, **options)
+
+    architecture = name.partition(".")[0]
+    if ":" not in name and not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), 3, 0.4)
+        raise ModelError(
+            f"timm has no model {name!r}.",
+            f"did you mean {', '.join(near)}?" if near else "see timm.list_models().",
+        )
+    try:
+        module = create(pretrained=weights is None)
+    except Exception as error:  # hubs, proxies and timm raise types of their own
+        raise ModelError(
+            f"{text} cannot be had with its weights: {str(error).strip().splitlines()[0]}",
+            "check the name and the network, or download the weights elsewhere and give "
+            "--weights FILE (or --weights random to try it out).",
+        ) from error
+    if state is not None and module.state_dict().keys() != state.keys():
+        # The checkpoint as its authors published it: timm knows how to rename what is in it.
+        with contextlib.suppress(Exception):
+            module = create(pretrained=True, pretrained_cfg_overlay={"state_dict": state})
+            state = module.state_dict()
+    if state is not None:
+        _set_weights(module, state, file)
+    config = timm.data.resolve_model_data_config(module)
+    subset = timm.data.infer_imagenet_subset(module)
+    labels = timm.data.ImageNetInfo(subset).label_descriptions() if subset else None
+    says = Preprocessing(
+        size=config["input_size"][1:],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        range="0-1",
+        crop_fraction=config["crop_pct"],
+        interpolation="bilinear" if config["interpolation"] == "bilinear" else "bicubic",
+        labels=None if labels is None else tuple(labels),
     )
     return _classifier(module, text, says)
 
@@ -104,97 +153,6 @@ def from_module(module: Any, name: str, weights: str | None) -> Classifier:
     return _classifier(module, name, Preprocessing())
 
 
-def module_to_onnx(module: torch.nn.Module, size: tuple[int, int]) -> tuple[ir.Model, str]:
-    """Export a module by the first of PyTorch's exporters that takes it.
-
-    Args:
-        module: in eval mode; its input is [N, C, H, W], C as its first convolution takes (else 3).
-        size: height and width in pixels.
-
-    Returns:
-        The model, one input ``input`` with a dynamic first dimension (except from the exporter
-        that fixes it), its weights still the module's tensors; and the exporter used.
-
-    Raises:
-        ModelError: none can; says what each said.
-    """
-    import torch
-
-    parameters = list(module.parameters())
-    kernels = [p.shape[1] for p in parameters if p.ndim == 4 and p.shape[1] in (1, 3)]
-    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
-    example = torch.zeros(2, kernels[0] if kernels else 3, *size, dtype=dtype)
-    said = []
-    for name, exporter in EXPORTERS.items():
-        try:
-            with _quiet(), torch.no_grad():
-                return exporter(module, example), name
-        except Exception as error:
-            lines = [line for line in _root(error).splitlines() if line.strip()] or [""]
-            said.append(f"  {name}: {type(error).__name__}: {lines[0].strip()[:200]}")
-    raise ModelError(
-        "none of PyTorch's exporters takes the model:\n" + "\n".join(said),
-        "export the model to ONNX yourself (any exporter) and give the .onnx file.",
-    )
-
-
-def _by_export(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
-    import torch
-
-    return _converted(module, example, ({0: torch.export.Dim(BATCH, min=1)},))
-
-
-def _by_strict_export(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
-    import torch
-
-    shapes = ({0: torch.export.Dim(BATCH, min=1)},)
-    program = torch.export.export(module, (example,), dynamic_shapes=shapes, strict=True)
-    return _converted(program, example, None)
-
-
-def _by_fixed_batch(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
-    return _converted(module, example[:1], None)
-
-
-def _converted(module: Any, example: torch.Tensor, shapes: Any) -> ir.Model:
-    import torch
-
-    program: Any = torch.onnx.export(
-        module, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=shapes,
-        input_names=["input"], output_names=["scores"], verbose=False,
-    )  # fmt: skip
-    return program.model
-
-
-def _by_torchscript(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
-    import onnx
-    import torch
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        torch.onnx.export(
-            module, (example,), path, dynamo=False, opset_version=OPSET, input_names=["input"],
-            output_names=["scores"], dynamic_axes={"input": {0: BATCH}},
-        )  # fmt: skip
-        return ir.serde.deserialize_model(onnx.load(path))
-
-
-# In the order they are tried; the first by itself tries non-strict and then strict capture.
-EXPORTERS: dict[str, Callable[[Any, Any], ir.Model]] = {
-    "torch.export": _by_export,
-    "torch.export, strict": _by_strict_export,
-    "torch.export, fixed batch": _by_fixed_batch,
-    "TorchScript": _by_torchscript,
-}
-
-
-def _root(error: BaseException) -> str:
-    """What the innermost of chained errors says: PyTorch wraps the reason in advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error)
-
-
 def _classifier(module: Any, name: str, says: Preprocessing) -> Classifier:
     import torch
 
@@ -222,6 +180,9 @@ def _read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"the weights {path} do not exist.", "check the path.")
     try:
+        if path.suffix == ".safetensors":
+            safetensors = import_or_fix("safetensors.torch", "pip install safetensors")
+            return dict(safetensors.load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
@@ -229,6 +190,8 @@ def _read_weights(path: Path) -> dict[str, Any]:
             f"{str(error).splitlines()[0]}",
             "save only the state dict: torch.save(model.state_dict(), path).",
         ) from error
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
             f"{path} is not a torch checkpoint: {error}", "save it with torch.save."
@@ -263,17 +226,11 @@ def import_or_fix(name: str, fix: str) -> Any:
         ) from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Torch's exporter talks on stdout and warns of what its users cannot change."""
-    loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+__all__ = [
+    "from_callable",
+    "from_module",
+    "from_timm",
+    "from_torchvision",
+    "import_or_fix",
+    "module_to_onnx",
+]
