@@ -19,15 +19,18 @@ from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Sourc
 from ..runtime.errors import OptionError
 from . import normalise, rules
 from .autodiff import backward
-from .classifier import named, precision, prepare
+from .classifier import computes_in, named, prepare
 from .context import Ops, shape_of, static
 from .optimise import optimise
+from .precision import PRECISIONS, lower
 from .sources import load, to_onnx
 from .tensorrt import audit
 from .verify import verify
 from .weights import LARGE, inside
 from .weights import size as size_of
 from .wrap import wrap
+
+_LONG: dict[str, schema.Precision] = {"fp16": "float16", "bf16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,7 @@ def export(
     output: Literal["saliency", "gradient"] = "saliency",
     output_name: str | None = None,
     weights: str | None = None,
+    precision: Literal["fp16", "bf16"] | None = None,
     check: bool = True,
 ) -> ExportReport:
     """Write a trained classifier as one ONNX file that also returns where it looked.
@@ -87,6 +91,8 @@ def export(
         output: ``saliency`` [N,K,H,W] or ``gradient`` [N,K,C,H,W].
         output_name: the output that holds the scores; default: the first float one.
         weights: a torch state dict for torch sources.
+        precision: compute in float16 or bfloat16 what can be without switching ReLU masks, the
+            backward pass above all; inputs and outputs stay float32. Default: as the classifier.
         check: verify the gradient against torch.autograd or finite differences.
 
     Raises:
@@ -122,7 +128,13 @@ def export(
         assumed=mean is None and std is None and says.mean is None,
     )
     score_name = scores.name or ""
-    forward, computed_in = len(model.graph), precision(model.graph, image, scores)
+    forward, computed_in = len(model.graph), computes_in(model.graph, image, scores)
+    if precision is not None and computed_in != "float32":
+        raise OptionError(
+            f"--precision {precision} is for classifiers in float32; this one computes in "
+            f"{computed_in}.",
+            "leave --precision out.",
+        )
     classes = wrap(model.graph, image, scores, spec, normalisation, output)
     optimise(model)
     model.graph.outputs.pop()
@@ -144,6 +156,9 @@ def export(
         reduction="max over channels of abs" if output == "saliency" else None,
         labels=None if names is None else tuple(names),
     )
+    if precision is not None:
+        model = lower(model, contract, PRECISIONS[precision])
+        contract = dataclasses.replace(contract, precision=_LONG[precision])
     verified, verify_started = None, time.perf_counter()
     if check:
         verified = verify(model, original, classifier.module, contract)

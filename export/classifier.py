@@ -49,7 +49,7 @@ def prepare(
     return model, image, scores, left_out
 
 
-def precision(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Precision:
+def computes_in(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Precision:
     """What the classifier computes in; ``int8`` where a tensor on the way is quantised."""
     if any("QuantizeLinear" in node.op_type for node in path(graph, image, scores)):
         return "int8"

@@ -111,6 +111,10 @@ Examples:
 )
 @click.option("--output-name", help="Which output of the model holds the scores.")
 @click.option("--weights", help="A state dict for torch sources ('random' for torchvision).")
+@click.option(
+    "--precision", type=click.Choice(["fp16", "bf16"]),
+    help="Compute in half precision where masks do not depend on it.  [default: as the classifier]",
+)  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not compare the gradient with a reference.")
 def export(
     source: str, out: Path, range_: Any, input_: Any, labels: Path | None, no_verify: bool,

@@ -90,10 +90,10 @@ class MaxPool(OpRun):
 
 
 class Kept:
-    """What quantisation rounded off, to be differentiated straight through by differences.
+    """What the first run rounded off, saturated and masked; later runs keep to it.
 
-    The first run rounds; later runs add what the first rounded off and hold what it saturated. So
-    they are smooth around the first run's input, and equal there.
+    So they are smooth around the first run's input, and equal there: differences see quantisation
+    straight through, and cross no kinks.
     """
 
     def __init__(self) -> None:
@@ -150,8 +150,13 @@ class Kept:
             def choose(self, windows: Array) -> Array:  # equal integers are common
                 return parts.setdefault(self.onnx_node.output[0], super().choose(windows))
 
+        class Relu(OpRun):
+            def _run(self, x: Any) -> Any:
+                return (x * parts.setdefault(self.onnx_node.output[0], x > 0),)
+
         FirstMaxPool.__name__ = "MaxPool"
         return [
+            Relu,
             QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatMulInteger, ConvInteger,
             FirstMaxPool,
         ]  # fmt: skip
@@ -164,9 +169,9 @@ def _along(parameter: Any, x: Any, axis: int) -> Any:
 
 
 class Evaluator:
-    """A model computing in float64, its quantisation differentiated straight through."""
+    """A model computing in float64; ``smooth`` (always, where it is quantised) around an anchor."""
 
-    def __init__(self, source: Detached) -> None:
+    def __init__(self, source: Detached, smooth: bool = False) -> None:
         expanded = attach(upgraded(source.proto), source.weights)
         quantised.expand(expanded)
         model, self._kept = detach(expanded), Kept()
@@ -174,8 +179,8 @@ class Evaluator:
         small = [t for t in proto.graph.initializer if t.name not in model.weights]
         del proto.graph.initializer[:]
         proto.graph.initializer.extend(small)
-        self.quantised = any("Quantize" in node.op_type for node in proto.graph.node)
-        ops = self._kept.ops() if self.quantised else [MaxPool]
+        self.smooth = smooth or any("Quantize" in node.op_type for node in proto.graph.node)
+        ops = self._kept.ops() if self.smooth else [MaxPool]
         self._weights = {name: _double(array(t)) for name, t in model.weights.items()}
         self._evaluator = ReferenceEvaluator(proto, new_ops=[LRN, Erf, Gelu, *ops])
 
@@ -186,7 +191,7 @@ class Evaluator:
 
     def anchor(self, feed: dict[str, Array]) -> None:
         """Take this input as the one around which the runs that follow are smooth."""
-        if self.quantised:
+        if self.smooth:
             self._kept.parts.clear()
             self.run(None, feed)
 

@@ -25,7 +25,7 @@ class Detached:
     """A model without its weights.
 
     Attributes:
-        proto: the model; initializers over 1000 bytes are marked as external data.
+        proto: the model; initializers over 1000 bytes (but int64) are marked as external data.
         weights: their values by name, as lazy as the model had them.
     """
 
@@ -43,7 +43,9 @@ def detach(model: ir.Model) -> Detached:
     weights = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
-        if value.const_value is not None and value.const_value.nbytes > _SMALL
+        if value.const_value is not None
+        and value.const_value.nbytes > _SMALL
+        and value.dtype != ir.DataType.INT64  # sizes and indices, which shape inference reads
     }
     try:
         for name, tensor in weights.items():
@@ -80,9 +82,11 @@ def through(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.ModelPro
     return attach(function(detached.proto), detached.weights)
 
 
-def session(model: Detached) -> ort.InferenceSession:
+def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
     """A session on ONNX Runtime's CPU provider that reads the weights where they lie in memory."""
     options = ort.SessionOptions()
+    if not optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in model.weights.values()]
     options.add_external_initializers(list(model.weights), values)

@@ -121,7 +121,11 @@ class Verification:
 
 @dataclasses.dataclass(frozen=True)
 class Contract:
-    """Everything the runtime must know about a file, and where the file came from."""
+    """Everything the runtime must know about a file, and where the file came from.
+
+    Inputs and outputs have the types of the interface (float32, uint8, int64) whatever
+    ``precision`` says: that is what the file computes in, or as much of it as can be.
+    """
 
     tool: str
     source: Source
