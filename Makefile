@@ -5,7 +5,7 @@ BIN := .venv/bin
 # for real; the two builds own the same module, so it is one or the other.
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 
-.PHONY: demo test lint oracle zoo boxes clean
+.PHONY: demo test lint oracle zoo boxes bench precision clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -54,6 +54,15 @@ zoo: .venv/ready-test
 # Boxes on labelled real photos, beside the textbook pipeline and a blind centred box.
 boxes: .venv/ready-test
 	$(BIN)/python tests/dev_boxes.py
+
+# Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
+# models/BENCH.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
+bench: .venv/ready-test
+	$(BIN)/python tests/bench_suite.py --only "$(ONLY)"
+
+# fp16 and bf16 against float32 on labelled real photos.
+precision: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/dev_precision.py
 
 clean:
 	rm -rf .venv .typing out build *.egg-info

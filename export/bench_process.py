@@ -1,0 +1,102 @@
+"""The process of one contender of the benchmark, as its parent sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from .bench_worker import Job
+
+_WORKER = Path(__file__).with_name("bench_worker.py")
+
+
+class Failed(Exception):  # noqa: N818  it is a finding, not an error
+    """A contender did not open or run; the text is its reason."""
+
+
+class Worker:
+    """The process of one contender."""
+
+    def __init__(self, job: Job, timeout: float) -> None:
+        threads = str(job.threads)
+        bounds = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        env = {
+            **os.environ,
+            **dict.fromkeys(bounds, threads),
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(p or str(Path.cwd()) for p in sys.path),
+        }
+        env.pop("PYTHONWARNINGS", None)
+        self._timeout = timeout
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the process
+        self._process = subprocess.Popen(  # noqa: S603  this interpreter, our own file
+            [sys.executable, "-P", str(_WORKER)], env=env, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
+        )  # fmt: skip
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(
+            target=_forward_lines, args=(self._process.stdout, self._lines), daemon=True
+        ).start()
+        try:
+            self.opened = self.ask(json.dumps(dataclasses.asdict(job)))
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, text: str) -> dict[str, Any]:
+        """Send a line and wait for the answer.
+
+        Raises:
+            Failed: it says why it cannot, has ended, or takes too long.
+        """
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.write(text + "\n")
+                self._process.stdin.flush()
+            line = self._lines.get(timeout=self._timeout)
+        except BrokenPipeError:
+            line = ""
+        except queue.Empty:
+            raise Failed(f"not done within {self._timeout:.0f} s") from None
+        if not line:
+            raise Failed(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise Failed(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout, self._said):
+            if file is not None:
+                try:
+                    file.close()
+                except BrokenPipeError:
+                    continue  # what was not sent any more
+
+    def _last_words(self) -> str:
+        status = self._process.wait()
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        how = f"exit status {status}" if status >= 0 else f"ended by signal {-status}"
+        return f"{how}: {lines[-1][:300]}" if lines else how
+
+
+def _forward_lines(pipe: IO[str], lines: queue.Queue[str]) -> None:
+    # A thread, because a pipe cannot be read with a time limit on every system.
+    try:
+        for line in pipe:
+            lines.put(line)
+    except ValueError:  # closed while it was read
+        pass
+    lines.put("")

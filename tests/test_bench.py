@@ -1,0 +1,251 @@
+"""The benchmark: real processes, and what is made of their times."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from backlit.export import bench, bench_table
+from backlit.export.bench_files import Subject, from_file, from_source, inputs
+from backlit.export.bench_process import Failed, Worker
+from backlit.export.bench_result import (
+    WARM_UP,
+    Case,
+    Result,
+    compared,
+    distance_of,
+    measured,
+    quartiles,
+)
+from backlit.export.bench_worker import Job
+from backlit.runtime.cli import main
+from backlit.runtime.errors import OptionError
+from click.testing import CliRunner
+from small import CLASSES, convnet
+
+CROPPED = {"size": 12, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+
+
+def small_module() -> torch.nn.Module:
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(100, CLASSES)).eval()
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    return from_source(small_module(), tmp_path_factory.mktemp("bench"), **CROPPED)
+
+
+@pytest.fixture(scope="module")
+def case(subject: Subject) -> Case:
+    wanted = ["classifier", "backlit-cpu", "backlit-cpu-singly", "torch", "torch-channels-last"]
+    wanted += ["torch-batched", *(f"bench_peers:{name}" for name in ("wrong", "refuses", "dies"))]
+    return bench.run(subject, 2, 2, rounds=4, wanted=wanted)
+
+
+def result(case: Case, name: str) -> Result:
+    found = case.get(name)
+    assert found is not None
+    return found
+
+
+def test_contenders_run_and_agree(case: Case) -> None:
+    assert case.results[0].contender == "forward"
+    assert (result(case, "forward").low, result(case, "forward").high) == (1, 1)
+    for name in ("backlit-cpu", "backlit-cpu-singly", "torch", "torch-channels-last"):
+        found = result(case, name)
+        assert (found.status, found.reason) == ("ok", "")
+        assert found.distance is not None
+        assert found.distance < 1e-5
+        assert found.ratio is not None
+        assert found.ratio > 1
+        assert len(found.times) == len(found.cpu_times) == case.rounds
+        assert found.open_seconds is not None
+        assert 0 < found.open_seconds < 20
+    assert result(case, "torch-batched").agrees
+    assert result(case, "torch").versions == {"torch": torch.__version__}
+    assert result(case, "backlit-cpu").versions["onnxruntime"] == ort.__version__
+
+
+def test_the_plain_classifier_is_what_the_yardstick_computes(case: Case) -> None:
+    for name in ("forward", "classifier"):
+        found = result(case, name)
+        assert found.scores_distance is not None
+        assert found.scores_distance < 1e-5
+        assert found.distance is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_that_of_the_process_alone(case: Case) -> None:
+    held, torch_held = result(case, "backlit-cpu"), result(case, "torch")
+    assert held.running_bytes is not None
+    assert held.per_image_bytes is not None
+    assert torch_held.running_bytes is not None
+    # This process, which started it, has torch; the worker has ONNX Runtime alone.
+    assert 2**24 < held.running_bytes < 2**27 < torch_held.running_bytes
+    assert 0 <= held.per_image_bytes < held.running_bytes / 2
+
+
+def test_a_fast_wrong_contender_shows(case: Case) -> None:
+    wrong = result(case, "bench_peers:wrong")
+    assert wrong.status == "ok"
+    assert not wrong.agrees
+    assert wrong.distance is not None
+    assert wrong.distance > 0.5
+    assert "**WRONG**" in bench_table.markdown([case])
+    assert bench_table.geometric_mean([case], "bench_peers:wrong") is None
+
+
+def test_failures_are_reported_with_their_reason(case: Case) -> None:
+    refuses, dies = result(case, "bench_peers:refuses"), result(case, "bench_peers:dies")
+    assert refuses.status == dies.status == "failed"
+    assert refuses.reason == "RuntimeError: it does not open at all"
+    assert dies.reason == "ended by signal 6: last words"
+    page = bench_table.markdown([case])
+    assert "bench_peers:dies: ended by signal 6: last words" in page
+
+
+def test_json_holds_everything(case: Case) -> None:
+    line = case.line()
+    assert Case.read(json.loads(json.dumps(line, allow_nan=False))) == case
+    assert [r["agrees"] for r in line["results"]].count(False) == 1
+    infinite = Case("m", 1, 1, 1, 1, 8, 8, [Result("x", "ok", distance=math.inf)])
+    read = Case.read(json.loads(json.dumps(infinite.line(), allow_nan=False)))
+    assert not read.results[0].agrees
+
+
+def test_one_that_takes_too_long_is_ended(subject: Subject, tmp_path: Path) -> None:
+    images, index = inputs(subject.contract, 1, 1)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "index.npy", index)
+    job = Job(
+        "bench_peers:sleeps", 1, str(tmp_path / "images.npy"), str(tmp_path / "index.npy"),
+        CLASSES, str(subject.backlit), str(subject.forward),
+    )  # fmt: skip
+    worker = Worker(job, timeout=20)
+    worker._timeout = 0.2
+    started = time.perf_counter()
+    with pytest.raises(Failed, match="not done within 0 s"):
+        worker.ask("run")
+    worker.close()
+    assert time.perf_counter() - started < 10
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    # The machine is ten times slower in every second round; only medians of ratios bear it.
+    slow = [1.0, 10.0, 1.0, 10.0, 1.0]
+    yardstick = [(9.0, 9.0)] * WARM_UP + [(s, s) for s in slow]
+    factors = [2.0, 2.2, 2.1, 2.4, 2.3]
+    turns = [(1.0, 1.0)] * WARM_UP
+    turns += [(s * f, s * f / 2) for s, f in zip(slow, factors, strict=True)]
+    said = {"before_bytes": 100, "running_bytes": 500, "opening_bytes": 300}
+    found = measured("x", turns, yardstick, said, batch=4)
+    assert found.ratio == pytest.approx(2.2)
+    assert (found.low, found.high) == pytest.approx((2.1, 2.3))
+    assert found.cpu_ratio == pytest.approx(1.1)
+    assert found.seconds == pytest.approx(2.3)
+    assert found.first_seconds == 1.0
+    assert found.per_image_bytes == 100
+    assert len(found.times) == len(slow)
+    assert measured("x", turns, None, said, 1).ratio is None
+    assert quartiles([3.0]) == (3.0, 3.0, 3.0)
+
+
+def test_distance() -> None:
+    rng = np.random.default_rng(0)
+    wanted = rng.standard_normal((2, 1, 4, 4)).astype(np.float32)
+    norm = np.linalg.norm
+    assert distance_of(wanted, wanted, norm) == 0
+    assert distance_of(wanted * np.float32(1.01), wanted, norm) == pytest.approx(0.01, rel=1e-3)
+    assert distance_of(wanted[:1], wanted, norm) == math.inf
+    assert distance_of(np.full_like(wanted, np.nan), wanted, norm) == math.inf
+    scores = np.array([[1.0, -4.0]], np.float32)
+    off = {"scores": scores + np.float32(2), "saliency": wanted}
+    answer = compared(Result("x", "ok"), off, {"scores": scores, "saliency": wanted})
+    assert answer.scores_distance == pytest.approx(0.5)
+    assert not answer.agrees
+
+
+def test_geometric_mean() -> None:
+    def one(ratio: float | None) -> Case:
+        return Case("m", 1, 1, 1, 1, 8, 8, [Result("x", "ok", ratio=ratio)])
+
+    assert bench_table.geometric_mean([one(2.0), one(4.5)], "x") == pytest.approx(3.0)
+    assert bench_table.geometric_mean([one(2.0), one(None)], "x") is None
+    assert bench_table.geometric_mean([one(2.0)], "y") is None
+
+
+@pytest.mark.parametrize("options", [{}, {"input": "float32"}, {"bgr": True, "range": "0-255"}])
+def test_a_file_alone_and_every_kind_of_input(options: dict[str, Any], tmp_path: Path) -> None:
+    made = from_source(convnet(), tmp_path, mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.25], **options)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    file = from_file(made.backlit, alone)
+    assert file.contract == made.contract
+    assert bench.contenders(file, 1)["torch"] == "the source is no torch module"
+    assert file.classifier is None
+    session = ort.InferenceSession(file.forward, providers=["CPUExecutionProvider"])
+    assert [v.name for v in session.get_inputs()] == ["image"]
+    assert [v.name for v in session.get_outputs()] == ["scores"]
+    case = bench.run(made, 2, 1, rounds=1, wanted=["classifier", "backlit-cpu"])
+    for name in ("forward", "classifier"):  # the one without the prologue is fed what it takes
+        assert result(case, name).status == "ok"
+        assert (result(case, name).scores_distance or 0) < 1e-5
+
+
+def test_command_line(subject: Subject, tmp_path: Path) -> None:
+    args = ["bench", str(subject.backlit), "--batch", "1", "--rounds", "2"]
+    args += ["--contender", "backlit-cpu", "-o", str(tmp_path / "bench.json")]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 0, done.output
+    (line,) = done.stdout.splitlines()
+    assert [r["contender"] for r in json.loads(line)["results"]] == ["forward", "backlit-cpu"]
+    assert "backlit-cpu" in done.stderr
+    whole = json.loads((tmp_path / "bench.json").read_text())
+    assert whole["cases"] == [json.loads(line)]
+    assert whole["versions"]["onnxruntime"] == ort.__version__
+    assert whole["machine"]["cores"] >= 1
+
+
+def test_exit_status_tells_of_failures(subject: Subject) -> None:
+    args = ["bench", str(subject.backlit), "--batch", "1", "--rounds", "1", "--contender", "torch"]
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code == 1
+    assert "the source is no torch module" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args", [[], ["{file}", "--contender", "tensorflow"], ["{file}", "--weights", "random"],
+             ["{file}", "--k", "7"], ["{file}", "--threads", "4096"]],
+)  # fmt: skip
+def test_usage_errors(args: list[str], subject: Subject) -> None:
+    given = [arg.format(file=subject.backlit) for arg in args]
+    done = CliRunner().invoke(main, ["bench", *given])
+    assert done.exit_code == 2
+    assert "fix:" in done.stderr
+
+
+def test_unknown_contender(subject: Subject) -> None:
+    with pytest.raises(OptionError, match="no contender nobody here"):
+        bench.run(subject, wanted=["nobody"])
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "backlit.runtime", "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - started)
+        assert "bench" in done.stdout
+    assert min(times) < 0.3
