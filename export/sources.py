@@ -12,6 +12,7 @@ import onnx_ir as ir
 from ..runtime.errors import ModelError, OptionError
 from . import torch_sources
 from .loaded import Classifier, Preprocessing
+from .torch_export import module_to_onnx
 from .weights import detach
 
 
@@ -76,7 +77,7 @@ def to_onnx(
         raise OptionError(
             f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
         )
-    return torch_sources.module_to_onnx(module, size)
+    return module_to_onnx(module, size)
 
 
 def _from_file(path: Path) -> Classifier:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..runtime.errors import ModelError
 from .loaded import Classifier, Preprocessing
-from .torch_export import module_to_onnx, quiet
+from .torch_export import quiet
 
 
 def from_torchvision(text: str, weights: str | None) -> Classifier:
@@ -232,5 +232,4 @@ __all__ = [
     "from_timm",
     "from_torchvision",
     "import_or_fix",
-    "module_to_onnx",
 ]
