@@ -22,7 +22,7 @@ from .cli import Size
 
 
 @click.command(
-    short_help="Compare the time of a saliency map with peers and a plain forward pass.",
+    short_help="Compare its time with peers and a forward pass.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
