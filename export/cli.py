@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from ..runtime.errors import OptionError
 from . import build
 from .registry import NO_GRADIENT, RULES
 from .sources import load, to_onnx
+from .terminal import status
 from .verify import verify as check_gradient
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -125,7 +124,7 @@ def export(
     SOURCE is an .onnx file, torchvision:NAME, timm:NAME, or package.module:callable.
     """
     console = Console(stderr=True)
-    with _status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):
+    with status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):
         report = build.export(
             source, out, range=range_, input=input_, check=not no_verify,
             labels=None if labels is None else read_labels(labels), **options,
@@ -149,7 +148,7 @@ def verify(file: Path, source: str, weights: str | None) -> None:
     contract = Contract.from_json(made.metadata_props.get(schema.KEY), str(file))
     classifier = load(source, weights)
     console = Console(stderr=True)
-    with _status(console, f"verifying {file}"):
+    with status(console, f"verifying {file}"):
         size = (contract.image.height, contract.image.width)
         model, _ = to_onnx(classifier, size)
         result = check_gradient(made, model, classifier.module, contract)
@@ -247,16 +246,6 @@ def _describe(result: Verification) -> str:
         f"agrees with {result.reference}: cosine {result.cosine:.7f}, "
         f"relative L2 {result.relative_l2:.1e} ({result.samples} samples)"
     )
-
-
-@contextlib.contextmanager
-def _status(console: Console, text: str) -> Iterator[None]:
-    """A spinner where there is a terminal, silence elsewhere."""
-    if console.is_terminal:
-        with console.status(text):
-            yield
-    else:
-        yield
 
 
 __all__ = ["export", "ops", "read_labels", "verify"]

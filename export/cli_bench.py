@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from .bench_files import from_file, from_source
 from .bench_result import Case
 from .bench_table import machine, show, versions
 from .cli import Size
+from .terminal import status
 
 
 @click.command(
@@ -76,14 +75,14 @@ def bench(
     cases: list[Case] = []
     for source in [*files, *models]:
         with tempfile.TemporaryDirectory(prefix="backlit-bench-") as folder:
-            with _status(console) as say:
+            with status(console) as say:
                 say(f"preparing {source}")
                 if isinstance(source, Path):
                     subject = from_file(source, Path(folder))
                 else:
                     subject = from_source(source, Path(folder), weights=weights, size=size)
             for batch in batches:
-                with _status(console) as say:
+                with status(console) as say:
                     case = library.run(subject, batch, progress=say, **options)
                 cases.append(case)
                 show(console, case)
@@ -95,16 +94,6 @@ def bench(
             file.write(text.encode())
     if not all(r.status != "failed" and r.agrees for case in cases for r in case.results):
         raise click.exceptions.Exit(1)
-
-
-@contextlib.contextmanager
-def _status(console: Console) -> Iterator[Callable[[str], None]]:
-    """A spinner that says what is going on where there is a terminal, silence elsewhere."""
-    if not console.is_terminal:
-        yield lambda text: None
-        return
-    with console.status("") as status:
-        yield lambda text: status.update(text)
 
 
 __all__ = ["bench"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from ..runtime.errors import OptionError
 from .check import CudaReport, Refused, TensorrtReport, check_cuda, check_tensorrt
+from .terminal import status
 
 
 @click.command(
@@ -39,7 +39,7 @@ def check(file: Path, tensorrt: bool, build: bool, cuda: bool) -> None:
     if build and not tensorrt:
         raise OptionError("--build goes with --tensorrt.", "give both.")
     console = Console(stderr=True, highlight=False)
-    with _status(console, f"checking {file}"):
+    with status(console, f"checking {file}"):
         report = check_tensorrt(file, parser=tensorrt, build=build)
         placed = check_cuda(file) if cuda else None
     _show_tensorrt(console, report)
@@ -92,16 +92,6 @@ def _show_cuda(console: Console, report: CudaReport) -> None:
 def _list(console: Console, nodes: Iterable[Refused]) -> None:
     for node in nodes:
         console.print(f"  {node}", markup=False, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _status(console: Console, text: str) -> Iterator[None]:
-    """A spinner where there is a terminal, silence elsewhere."""
-    if console.is_terminal:
-        with console.status(text):
-            yield
-    else:
-        yield
 
 
 __all__ = ["check"]
