@@ -1,37 +1,11 @@
 """Backward rules, one short function per operator; importing this package registers them all."""
 
-from .. import relu
-from . import (
-    activation,
-    arithmetic,
-    convolution,
-    elementwise,
-    indexing,
-    normalisation,
-    pooling,
-    product,
-    quantised,
-    recurrent,
-    reduction,
-    resize,
-    shape,
-    trigonometric,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "activation",
-    "arithmetic",
-    "convolution",
-    "elementwise",
-    "indexing",
-    "normalisation",
-    "pooling",
-    "product",
-    "quantised",
-    "recurrent",
-    "reduction",
-    "relu",
-    "resize",
-    "shape",
-    "trigonometric",
-]
+from .. import relu
+
+for _found in pkgutil.iter_modules(__path__):
+    importlib.import_module(f".{_found.name}", __name__)
+
+__all__ = ["relu"]

@@ -3,40 +3,15 @@
 Each module holds the cases of the module of that name in ``backlit.export.rules``.
 """
 
-from . import (
-    activation,
-    arithmetic,
-    convolution,
-    elementwise,
-    indexing,
-    normalisation,
-    pooling,
-    product,
-    recurrent,
-    reduction,
-    resize,
-    shape,
-    trigonometric,
-)
+import importlib
+import pkgutil
+
 from .case import Array, Case, case
 
-TABLES = {
-    module.__name__.rpartition(".")[2]: module.CASES
-    for module in (
-        activation,
-        arithmetic,
-        convolution,
-        elementwise,
-        indexing,
-        normalisation,
-        pooling,
-        product,
-        recurrent,
-        reduction,
-        resize,
-        shape,
-        trigonometric,
-    )
+TABLES: dict[str, list[Case]] = {
+    found.name: importlib.import_module(f".{found.name}", __name__).CASES
+    for found in pkgutil.iter_modules(__path__)
+    if found.name != "case"
 }
 CASES = [case for table in TABLES.values() for case in table]
 
