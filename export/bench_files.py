@@ -11,11 +11,11 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from ..runtime import contract as schema
-from ..runtime.binding import normalise
 from ..runtime.contract import Contract
 from ..runtime.errors import OptionError
 from .build import export, save
 from .sources import load, to_onnx
+from .verify import smooth_noise
 
 Array = np.ndarray[Any, Any]
 
@@ -113,27 +113,20 @@ def inputs(contract: Contract, batch: int, k: int) -> tuple[Array, Array]:
     Raises:
         OptionError: there are not so many classes, or a number is below 1.
     """
-    spec, classes = contract.image, contract.score.classes
+    classes = contract.score.classes
     if not 1 <= k <= classes or batch < 1:
         raise OptionError(
             f"{k} classes of {classes}, {batch} images at a time: that cannot be run.",
             "give numbers of 1 or more, and no more classes than there are.",
         )
-    rng = np.random.default_rng(0)
-    rows, columns = -(-spec.height // 8), -(-spec.width // 8)
-    coarse = rng.uniform(0, 255, (batch, 8, 8, spec.channels))
-    smooth = coarse.repeat(rows, 1).repeat(columns, 2)[:, : spec.height, : spec.width]
-    pixels = np.clip(smooth + rng.normal(0, 20, smooth.shape), 0, 255).astype(np.uint8)
     index = (np.arange(k) * classes // k + np.arange(batch)[:, None]) % classes
-    return pixels if spec.dtype == "uint8" else normalise(pixels, contract), index
+    return smooth_noise(contract, batch)[1], index
 
 
 def preprocessing(contract: Contract) -> dict[str, Any]:
     """Scale, shift and channel order for contenders without the prologue: see bench_worker.Job."""
-    how = contract.normalisation
     if contract.image.dtype == "float32":
         return {"scale": None, "shift": None, "bgr": False}
-    scale = np.array(1 / 255 if how.range == "0-1" else 1.0) / np.array(how.std)
-    shift = -np.array(how.mean) / np.array(how.std)
+    scale, shift = contract.normalisation.affine()
     bgr = contract.image.colour == "BGR"
-    return {"scale": scale.tolist(), "shift": shift.tolist(), "bgr": bgr}
+    return {"scale": scale, "shift": shift, "bgr": bgr}

@@ -126,7 +126,7 @@ def _in_float64(model: Detached, contract: Contract, measured: Measured) -> Meas
     return Measured(pixels, measured.scores[:1], classes, gradient.swapaxes(0, 1), reduced=True)
 
 
-def smooth_noise(contract: Contract) -> tuple[Array, Array]:
+def smooth_noise(contract: Contract, count: int = _IMAGES) -> tuple[Array, Array]:
     """Seeded test images: natural-looking, and without ties.
 
     Returns:
@@ -135,7 +135,7 @@ def smooth_noise(contract: Contract) -> tuple[Array, Array]:
     rng = np.random.default_rng(0)
     spec = contract.image
     size = (spec.height, spec.width)
-    coarse = rng.uniform(0, 255, (_IMAGES, spec.channels, 8, 8))
+    coarse = rng.uniform(0, 255, (count, spec.channels, 8, 8))
     repeat = np.ones((1, 1, -(-size[0] // 8), -(-size[1] // 8)))
     smooth = np.kron(coarse, repeat)[..., : size[0], : size[1]]
     pixels = np.clip(smooth + rng.normal(0, 20, smooth.shape), 0, 255).round()
@@ -251,13 +251,10 @@ def _preprocessed(pixels: Any, contract: Contract) -> Any:
     Scale and shift are rounded to float32, as they stand in the file: in float64 such a difference
     in the input is enough to flip ReLU masks.
     """
-    how = contract.normalisation
     if contract.image.colour == "BGR":
         pixels = pixels[:, [2, 1, 0]]
-    parts = []
-    for c, (mean, std) in enumerate(zip(how.mean, how.std, strict=True)):
-        scale = np.float32((1 / 255 if how.range == "0-1" else 1.0) / std)
-        parts.append(pixels[:, c] * float(scale) + float(np.float32(-mean / std)))
+    scale, shift = (np.array(v, np.float32).tolist() for v in contract.normalisation.affine())
+    parts = [pixels[:, c] * scale[c] + shift[c] for c in range(len(scale))]
     if isinstance(pixels, np.ndarray):
         return np.stack(parts, 1)
     import torch

@@ -129,8 +129,7 @@ def _prologue(
         return value
 
     x = typed(pixels)
-    scale = (1 / 255 if normalisation.range == "0-1" else 1.0) / np.array(normalisation.std)
-    shift = -np.array(normalisation.mean) / np.array(normalisation.std)
+    scale, shift = map(np.array, normalisation.affine())
     per_channel = (spec.channels, 1, 1)
     if spec.colour == "BGR":
         x = typed(op.Gather(x, [2, 1, 0], axis=1))

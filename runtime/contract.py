@@ -66,6 +66,12 @@ class Normalisation:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     assumed: bool = False
 
+    def affine(self) -> tuple[list[float], list[float]]:
+        """Scale and shift per channel: the classifier takes ``pixel * scale + shift``."""
+        unit = 1 / 255 if self.range == "0-1" else 1.0
+        shift = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return [unit / std for std in self.std], shift
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
