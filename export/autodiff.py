@@ -8,14 +8,13 @@ nodes stay as they were, so the scores stay bit-identical.
 from __future__ import annotations
 
 import contextlib
-import types
 from collections.abc import Iterator, Sequence
 from typing import cast
 
 import onnx_ir as ir
 
 from ..runtime.errors import ModelError, UnsupportedOperatorError
-from .context import FLOATS, QUANTISED, Ops, shape_of
+from .context import FLOATS, QUANTISED, Ops, seen_as, shape_of
 from .registry import NO_GRADIENT, NOTHING, Entry, Grads, lookup
 
 
@@ -28,6 +27,11 @@ def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
     Raises:
         ModelError: ``target`` does not depend on ``wrt`` by differentiable values.
     """
+    return _flow(graph, wrt, target)[0]
+
+
+def _flow(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> tuple[list[ir.Node], set[ir.Value]]:
+    """The path, and every value that a gradient with respect to ``wrt`` can reach."""
     reached, ends = {wrt}, []
     for node in graph:
         if any(x in reached for x in node.inputs):
@@ -48,7 +52,7 @@ def path(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Node]:
             "give the float model (before quantisation), and check that its input is the image and "
             "that the scores come from it.",
         )
-    return nodes[::-1]
+    return nodes[::-1], reached
 
 
 def _carries_gradient(y: ir.Value, node: ir.Node, reached: set[ir.Value]) -> bool:
@@ -97,10 +101,7 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
         ModelError: ``target`` does not depend on ``wrt``.
         UnsupportedOperatorError: a gradient is needed that a rule does not give.
     """
-    nodes = path(op.graph, wrt, target)
-    need = {wrt}
-    for node in nodes:
-        need.update(y for y in node.outputs if _carries_gradient(y, node, need))
+    nodes, need = _flow(op.graph, wrt, target)
     grads: dict[ir.Value, list[ir.Value]] = {target: [seed]}
     with _arithmetic(op):
         for node in reversed(nodes):
@@ -139,11 +140,8 @@ def _in_floats(op: Ops, node: ir.Node) -> ir.Node:
         return node
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
     seen = {v: v if v.const_value else op.as_float(v) for v in values}
-    return cast("ir.Node", types.SimpleNamespace(
-        op_type=node.op_type, domain=node.domain, name=node.name, attributes=node.attributes,
-        inputs=[None if x is None else seen[x] for x in node.inputs],
-        outputs=[seen[y] for y in node.outputs],
-    ))  # fmt: skip
+    inputs = [None if x is None else seen[x] for x in node.inputs]
+    return seen_as(node, inputs, [seen[y] for y in node.outputs])
 
 
 def _total(op: Ops, grads: dict[ir.Value, list[ir.Value]], value: ir.Value) -> ir.Value | None:

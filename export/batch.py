@@ -20,10 +20,10 @@ import onnx.reference
 import onnx_ir as ir
 
 from .context import Ops, attribute, constant
+from .weights import SMALL
 
 BATCH = "N"
 MARK = 1_000_003  # a prime: a length it divides is the batch's, times what it divides into
-SMALL = 1000  # bytes
 Dims: TypeAlias = list[int]
 Mend: TypeAlias = Callable[["Walk", ir.Node, Dims], None]
 
@@ -129,7 +129,7 @@ class Walk:
         if tensor is not None and value not in self._types:
             shape = [int(d) for d in tensor.shape]  # type: ignore[arg-type]
             self._types[value] = _type(int(tensor.dtype), shape)
-            if tensor.nbytes < SMALL:
+            if tensor.nbytes <= SMALL:
                 self._values[value] = tensor.numpy()
 
     def _infer(self, node: ir.Node) -> None:
@@ -167,7 +167,7 @@ class Walk:
             with contextlib.suppress(Exception):  # no more is known than before
                 made = onnx.reference.ReferenceEvaluator(proto).run(None, values)
                 for y, value in zip(node.outputs, made, strict=True):
-                    if isinstance(value, np.ndarray) and value.nbytes < SMALL:
+                    if isinstance(value, np.ndarray) and value.nbytes <= SMALL:
                         self._know(y, value)
 
     def _know(self, y: ir.Value, value: np.ndarray[Any, Any]) -> None:

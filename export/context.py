@@ -9,6 +9,7 @@ a batch axis of their own (Conv, pooling) take ``op.fold(g)``: [K, N, ...] -> [K
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -36,6 +37,15 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     """The value of a node's attribute, or ``default`` where it is not given."""
     found = node.attributes.get(name)
     return default if found is None else found.value
+
+
+def seen_as(
+    node: ir.Node, inputs: Sequence[ir.Value | None], outputs: Sequence[ir.Value]
+) -> ir.Node:
+    """A node as a rule sees it, on other tensors; it is in no graph and uses nothing."""
+    made = types.SimpleNamespace(op_type=node.op_type, domain=node.domain, name=node.name)
+    made.attributes, made.inputs, made.outputs = node.attributes, list(inputs), list(outputs)
+    return cast("ir.Node", made)
 
 
 def constant(value: ir.Value | None) -> np.ndarray[Any, Any] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import onnx
@@ -169,25 +169,25 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Path]) -> tuple[ir.Mode
             fold_constants(model)
             infer_shapes(model)
         wrt, target = locate(model)
-        expanded = expand_functions(model, wrt, target)
+        missing = unknown(path(model.graph, wrt, target))
+        expanded = expand_functions(model, missing)
         if expanded is None:
-            if missing := unknown(path(model.graph, wrt, target)):
+            if missing:
                 raise unsupported(missing)
             explicit(model)
             return model, (wrt, target)
         model = expanded
 
 
-def expand_functions(model: ir.Model, wrt: ir.Value, target: ir.Value) -> ir.Model | None:
-    """Replace operators on the path that have no rule but are defined as ONNX functions.
+def expand_functions(model: ir.Model, missing: Sequence[ir.Node]) -> ir.Model | None:
+    """Replace the operators of these nodes wherever they are defined as ONNX functions.
 
     Returns:
         The new model, in which values must be looked up again by name; None if nothing to expand.
     """
-    missing = {(n.domain, n.op_type) for n in unknown(path(model.graph, wrt, target))}
     version = model.opset_imports.get("", OPSET)
     found = []
-    for domain, op_type in missing:
+    for domain, op_type in {(n.domain, n.op_type) for n in missing}:
         if domain not in ("", "ai.onnx") or not onnx.defs.has(op_type):
             continue
         schema: Any = onnx.defs.get_schema(op_type, version, domain)

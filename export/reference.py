@@ -196,11 +196,6 @@ class Evaluator:
             self.run(None, feed)
 
 
-def evaluator(proto: onnx.ModelProto) -> Evaluator:
-    """An evaluator of the model in float64, ``run(None, feed)``."""
-    return Evaluator(Detached(proto, {}))
-
-
 def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:
     """A copy of the model that returns one named tensor, instead of or beside its outputs."""
     result = onnx.ModelProto()

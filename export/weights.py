@@ -17,7 +17,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 LARGE = 1_900_000_000  # bytes of weights; with the graph they must fit into 2^31
-_SMALL = 1000  # bytes; axes and shapes, which converters and shape inference read
+SMALL = 1000  # bytes; axes and shapes, which converters and shape inference read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Detached:
 
 def detach(model: ir.Model) -> Detached:
     """Serialise a model without its weights; the model stays as it is."""
-    inside(model, _SMALL)
+    inside(model, SMALL)
     weights = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
         if value.const_value is not None
-        and value.const_value.nbytes > _SMALL
+        and value.const_value.nbytes > SMALL
         and value.dtype != ir.DataType.INT64  # sizes and indices, which shape inference reads
     }
     try:

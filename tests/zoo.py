@@ -10,18 +10,12 @@ import copy
 import dataclasses
 import functools
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import onnxruntime as ort
 import torch
 from backlit import models
-from backlit.export import verify
-from backlit.export.sources import load, to_onnx
-from backlit.export.weights import detach
-from backlit.runtime.contract import Contract
 from PIL import Image
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -174,22 +168,6 @@ def agreement(model: torch.nn.Module, session: ort.InferenceSession, count: int 
     ]  # fmt: skip
     own = [_distance(a, b) for a, b in zip(single, expected, strict=True)]
     return dataclasses.replace(judged, own=float(np.median(own)))
-
-
-def in_float64(model: torch.nn.Module, file: Path) -> float:
-    """Relative L2 distance of a file's gradient from differences of its source, both in float64.
-
-    What is left of the distance in float32 is not rounding. (The source is the exporter's ONNX: it
-    folds BatchNorm into float32 weights, and such a difference is enough to flip masks.)
-    """
-    made = ir.load(file)
-    contract = Contract.from_json(made.metadata_props["backlit"])
-    source, _ = to_onnx(load(model), (contract.image.height, contract.image.width))
-    measured = verify._measure(detach(made), contract, 1, optimise=True)
-    again = verify._in_float64(detach(made), contract, measured)
-    return verify._agreement(
-        *verify._differences(detach(source), again, contract, smooth=True)[:2]
-    )[1]
 
 
 def _autograd(

@@ -7,13 +7,12 @@ gradient of an integer tensor is the derivative by its numbers.
 
 from __future__ import annotations
 
-import types
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute, shape_of
+from ..context import Ops, args, attribute, seen_as, shape_of
 from ..registry import RULES, Grads, vjp
 
 
@@ -92,7 +91,4 @@ def _with(
             value = number - offset
             value.dtype, value.shape = op.dtype, number.shape
         inputs.append(value)
-    return cast("ir.Node", types.SimpleNamespace(
-        op_type=node.op_type, name=node.name, attributes=node.attributes, inputs=inputs,
-        outputs=list(node.outputs),
-    ))  # fmt: skip
+    return seen_as(node, inputs, node.outputs)
