@@ -52,6 +52,22 @@ class Gelu(OpRun):
         return (0.5 * x * (1 + _erf(x / math.sqrt(2))),)
 
 
+class Pad(OpRun):
+    """Padding; onnx's own refuses to cut off (negative pads)."""
+
+    def _run(
+        self, x: Any, pads: Any, value: Any = None, axes: Any = None, mode: str | None = None
+    ) -> tuple[Any]:
+        width, cut = [(0, 0)] * x.ndim, [slice(None)] * x.ndim
+        given = range(x.ndim) if axes is None else axes
+        for axis, (before, after) in zip(given, pads.reshape(2, -1).T, strict=True):
+            width[axis] = max(before, 0), max(after, 0)
+            cut[axis] = slice(max(-before, 0), x.shape[axis] - max(-after, 0))
+        fill = {"constant_values": 0 if value is None else np.asarray(value).item()}
+        how: Any = mode or "constant"
+        return (np.pad(x[tuple(cut)], width, how, **(fill if how == "constant" else {})),)
+
+
 class MaxPool(OpRun):
     """Maximum pooling; onnx's own strays in SAME_LOWER and ceil_mode, and loops in Python."""
 
@@ -182,7 +198,7 @@ class Evaluator:
         self.smooth = smooth or any("Quantize" in node.op_type for node in proto.graph.node)
         ops = self._kept.ops() if self.smooth else [MaxPool]
         self._weights = {name: _double(array(t)) for name, t in model.weights.items()}
-        self._evaluator = ReferenceEvaluator(proto, new_ops=[LRN, Erf, Gelu, *ops])
+        self._evaluator = ReferenceEvaluator(proto, new_ops=[LRN, Erf, Gelu, Pad, *ops])
 
     def run(self, names: list[str] | None, feed: dict[str, Array]) -> list[Array]:
         """The named outputs (None: all) for a feed, as ONNX Runtime's ``run``."""

@@ -171,7 +171,8 @@ def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Arra
     """Expected and found gradients [N*K, C*H*W], and the module's scores.
 
     In float64, so that only one side of the comparison rounds: float32 flips ReLU masks near zero,
-    and each flip shows.
+    and each flip shows. All images at once: PyTorch 2.13 differentiates some models wrong in a
+    batch of one (xcit, iformer).
     """
     import torch
 

@@ -50,12 +50,19 @@ def classifier(name: str, seed: int = 0, size: int = 224) -> torch.nn.Module:
     return lifelike(torchvision().models.get_model(name, weights=None, **options), size)
 
 
+# At their own 546 and 768 pixels, attention takes tens of GB in the float64 reference.
+SMALLER = ("qwen3_vit_88m", "gemma4_vit_167m", "deepseek_vit_412m")
+
+
 def timm_classifier(name: str, seed: int = 0) -> tuple[torch.nn.Module, int]:
-    """A timm classifier with weights as if trained, and its own input size."""
+    """A timm classifier with weights as if trained, and its own input size (SMALLER: 224)."""
     library = timm()
     torch.manual_seed(seed)
-    model = library.create_model(name, exportable=True)
+    options = {"img_size": 224} if name in SMALLER else {}
+    model = library.create_model(name, exportable=True, **options)
     size: int = library.data.resolve_model_data_config(model)["input_size"][1]
+    if name in SMALLER:
+        size = 224
     return lifelike(model, size), size
 
 
