@@ -102,7 +102,7 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
         UnsupportedOperatorError: a gradient is needed that a rule does not give.
     """
     nodes, need = _flow(op.graph, wrt, target)
-    grads: dict[ir.Value, list[ir.Value]] = {target: [seed]}
+    grads: dict[ir.Value, list[ir.Value]] = {target: [op.begin(seed, target)]}
     with _arithmetic(op):
         for node in reversed(nodes):
             upstream = [_total(op, grads, y) for y in node.outputs]
@@ -148,8 +148,7 @@ def _total(op: Ops, grads: dict[ir.Value, list[ir.Value]], value: ir.Value) -> i
     parts = grads.get(value)
     if not parts:
         return None
-    if len(parts) > 1:
-        grads[value] = [parts[0] + parts[1] if len(parts) == 2 else op.Sum(*parts)]
+    grads[value] = [op.total(parts)]
     return grads[value][0]
 
 

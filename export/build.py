@@ -6,7 +6,7 @@ import dataclasses
 import importlib.metadata
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +20,11 @@ from ..runtime.errors import OptionError
 from . import normalise, rules
 from .autodiff import backward
 from .classifier import computes_in, named, prepare
-from .context import Ops, shape_of, static
+from .context import shape_of, static
+from .merged import emitter
 from .optimise import optimise
 from .precision import PRECISIONS, lower
+from .rewrites import Target, chosen
 from .sources import load, to_onnx
 from .tensorrt import audit
 from .verify import verify
@@ -72,6 +74,8 @@ def export(
     output_name: str | None = None,
     weights: str | None = None,
     precision: Literal["fp16", "bf16"] | None = None,
+    target: Target = "portable",
+    without: Collection[str] = (),
     check: bool = True,
 ) -> ExportReport:
     """Write a trained classifier as one ONNX file that also returns where it looked.
@@ -93,6 +97,8 @@ def export(
         weights: a torch state dict for torch sources.
         precision: compute in float16 or bfloat16 what can be without switching ReLU masks, the
             backward pass above all; inputs and outputs stay float32. Default: as the classifier.
+        target: the engine whose favourite operators are used; every engine runs every file.
+        without: names of rewrites (rewrites.py) to leave out.
         check: verify the gradient against torch.autograd or finite differences.
 
     Raises:
@@ -101,7 +107,7 @@ def export(
         VerificationError: the gradient disagrees with the reference; no file is written.
         OutputError: the file cannot be written.
     """
-    started = time.perf_counter()
+    started, on = time.perf_counter(), chosen(target, without)
     path = Path(path)
     output_files.folder(path.parent)
     classifier = load(source, weights)
@@ -135,8 +141,8 @@ def export(
             f"{computed_in}.",
             "leave --precision out.",
         )
-    classes = wrap(model.graph, image, scores, spec, normalisation, output)
-    optimise(model)
+    classes = wrap(model.graph, image, scores, spec, normalisation, output, on)
+    optimise(model, on)
     model.graph.outputs.pop()
     names = says.labels if labels is None else labels
     if names is not None and len(names) != classes:
@@ -182,6 +188,9 @@ def differentiate(
     output: str | None = None,
     wrt: str | None = None,
     seed: str | None = None,
+    *,
+    target: Target = "portable",
+    without: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Add the gradient of an output with respect to an input to any ONNX model.
 
@@ -190,6 +199,8 @@ def differentiate(
         output: name of a float output, default the first; its elements are summed.
         wrt: name of a float input, default the first.
         seed: name of a new input [K, *output's shape] of upstream gradients; without it, ones.
+        target: the engine whose favourite operators are used; every engine runs every model.
+        without: names of rewrites (rewrites.py) to leave out.
 
     Returns:
         The model (opset 20 or later) with one more output ``gradient``, of the input's shape, or
@@ -201,28 +212,29 @@ def differentiate(
     """
 
     def locate(model: ir.Model) -> normalise.Path:
-        target = named(model.graph.outputs, output, "output")
-        return named(model.graph.inputs, wrt, "input"), target
+        last = named(model.graph.outputs, output, "output")
+        return named(model.graph.inputs, wrt, "input"), last
 
+    on = chosen(target, without)
     given = model if isinstance(model, ir.Model) else ir.serde.deserialize_model(model)
-    made, (source, target) = normalise.settle(normalise.modernise(given), locate)
-    graph, dtype = made.graph, target.dtype or ir.DataType.FLOAT
+    made, (source, last) = normalise.settle(normalise.modernise(given), locate)
+    graph, dtype = made.graph, last.dtype or ir.DataType.FLOAT
     if seed is None:
-        op = Ops(graph, 1)
+        op = emitter(graph, 1, on)
         op.dtype = dtype
-        upstream = op.full(1.0, target)
+        upstream = op.full(1.0, last)
     else:
-        upstream = ir.val(seed, dtype, ["K", *shape_of(target)])
+        upstream = ir.val(seed, dtype, ["K", *shape_of(last)])
         graph.inputs.append(upstream)
         lead = ir.node("Shape", [upstream], attributes={"start": 0, "end": 1}, name="K")
         graph.append(lead)
-        op = Ops(graph, lead.outputs[0])
-    gradient = backward(op, source, target, upstream)
+        op = emitter(graph, lead.outputs[0], on)
+    gradient = backward(op, source, last, upstream)
     gradient = op.Squeeze(gradient, [0]) if seed is None else op.Identity(gradient)
     gradient.name, gradient.dtype = "gradient", source.dtype
     gradient.shape = ir.Shape([*([] if seed is None else ["K"]), *(source.shape or ())])
     graph.outputs.append(gradient)
-    optimise(made)
+    optimise(made, on)
     return ir.serde.serialize_model(made)
 
 

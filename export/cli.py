@@ -19,6 +19,7 @@ from ..runtime.contract import Contract, Verification
 from ..runtime.errors import OptionError
 from . import build
 from .registry import NO_GRADIENT, RULES
+from .rewrites import REWRITES, TARGETS
 from .sources import load, to_onnx
 from .terminal import status
 from .verify import verify as check_gradient
@@ -113,6 +114,14 @@ Examples:
 @click.option(
     "--precision", type=click.Choice(["fp16", "bf16"]),
     help="Compute in half precision where masks do not depend on it.  [default: as the classifier]",
+)  # fmt: skip
+@click.option(
+    "--target", type=click.Choice(list(TARGETS)), default="portable", show_default=True,
+    help="The engine whose favourite operators are used; every engine runs every file.",
+)  # fmt: skip
+@click.option(
+    "--without", type=click.Choice(list(REWRITES)), multiple=True, metavar="REWRITE",
+    help=f"Leave a rewrite for speed out: {', '.join(REWRITES)}. Repeatable.",
 )  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not compare the gradient with a reference.")
 def export(

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from .normalise import fold_constants
+from .rewrites import PORTABLE
 
 
-def optimise(model: ir.Model) -> None:
+def optimise(model: ir.Model, on: Collection[str] = PORTABLE) -> None:
     """Fold what the backward pass computed from constants, share what it computed twice, prune.
 
-    Masks and reciprocals that several rules ask for are one node after the elimination of common
-    subexpressions; gradients of weights, which rules may emit, are dead and go.
+    Gradients of weights, which rules may emit, are dead and go.
+
+    Args:
+        model: the graph, changed in place.
+        on: names of the rewrites wanted.
     """
     passes.RemoveUnusedNodesPass()(model)
-    fold_constants(model)
-    passes.CommonSubexpressionEliminationPass()(model)
-    passes.DeduplicateInitializersPass()(model)
+    if "fold-constants" in on:
+        fold_constants(model)
+    if "share" in on:
+        passes.CommonSubexpressionEliminationPass()(model)
+        passes.DeduplicateInitializersPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.RemoveUnusedOpsetsPass()(model)

@@ -19,7 +19,7 @@ def relu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     The mask is read from the output, so that Conv + Relu can still be fused.
     https://onnx.ai/onnx/operators/onnx__Relu.html
     """
-    return g if g in op.rectified else g * op.step(node.outputs[0])
+    return g if g in op.rectified else op.gate(g, node.outputs[0])
 
 
 @vjp("LeakyRelu")
@@ -52,7 +52,5 @@ def clip(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     x, y = args(node)[0], node.outputs[0]
     low, high = (constant(v) for v in (*args(node)[1:], None, None)[:2])
     if low is not None and low.item() == 0:
-        if high is None:
-            return g * op.step(y)
-        return g * op.inside(y, high.item())
+        return op.gate(g, y, None if high is None else high.item())
     return op.Where(op.Equal(x, y), g, 0.0)

@@ -6,6 +6,8 @@ maximum over channels. Both are ordinary nodes in the same graph, so one file is
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import onnx_ir as ir
 
@@ -14,6 +16,8 @@ from ..runtime.errors import ModelError
 from .autodiff import backward
 from .batch import BATCH
 from .context import Ops, shape_of
+from .merged import emitter
+from .rewrites import PORTABLE
 
 RESERVED = ("image", "class_index", "scores", "class", "score", "saliency", "gradient")
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
@@ -27,6 +31,7 @@ def wrap(
     spec: ImageInput,
     normalisation: Normalisation,
     output: Output,
+    on: Collection[str] = PORTABLE,
 ) -> int:
     """Give the graph Backlit's inputs and outputs, and the backward pass between them.
 
@@ -36,6 +41,7 @@ def wrap(
         scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
         spec, normalisation, output: the interface wanted. A fifth output, the gradient, keeps its
             name while the graph is optimised; the last step takes it out.
+        on: names of the rewrites wanted.
 
     Returns:
         The number of classes.
@@ -55,7 +61,7 @@ def wrap(
     graph.inputs.append(class_index)
     graph.sort()
 
-    op = Ops(graph, lead.outputs[0], prefix="classes")
+    op = emitter(graph, lead.outputs[0], on, prefix="classes")
     dims = shape_of(scores)
     if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
         raise ModelError(

@@ -33,7 +33,7 @@ def sub(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
 def mul(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     """da = g b, db = g a.  SiLU, x sigmoid(x): dx = g (s + y (1 - s)), half the products."""
     a, b = args(node)
-    for x, s in ((a, b), (b, a)):
+    for x, s in ((a, b), (b, a)) if "swish" in op.on else ():
         gate = s.producer()
         if gate is not None and gate.op_type == "Sigmoid" and gate.inputs[0] is x:
             dx = g * (s + node.outputs[0] * (1 - s))

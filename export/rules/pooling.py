@@ -32,66 +32,100 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     x, y, win = args(node)[0], node.outputs[0], window(node)
     rank, size = len(win.kernel), list(static(x, 2))
     source = x.producer()
-    if after_relu := source is not None and source.op_type == "Relu":
-        g = g * op.step(y)  # the mask of x's Relu, on the smaller tensor
+    after_relu = source is not None and source.op_type == "Relu" and "pooled-relu" in op.on
+    if after_relu:
+        g = op.gate(g, y)  # the mask of x's Relu, on the smaller tensor
     axes = [i for i in range(rank) if win.kernel[i] > 1 or win.strides[i] > 1]
+    groups = [[i] for i in axes] if "separable-pool" in op.on else [axes] * bool(axes)
     stages = [x]  # the maxima along the last axis, along the last two, ...
-    for i in axes[:0:-1]:
+    for i in [group[0] for group in groups[:0:-1]]:
         stages.append(op.MaxPool(
             stages[-1], kernel_shape=_at(i, win.kernel, 1), strides=_at(i, win.strides, 1),
             pads=_at(i, win.begin, 0) + _at(i, win.end, 0),
             **({"dilations": _at(i, win.dilations, 1)} if max(win.dilations) > 1 else {}),
         ))  # fmt: skip
-    out = list(static(y, 2))
-    for i, inner in zip(axes, reversed(stages), strict=True):
-        line = Line(i - rank, win.kernel[i], win.strides[i], win.dilations[i], win.begin[i])
-        whole = [static(x, 1)[0], *out[:i], size[i], *out[i + 1 :]]
-        g, y = _max_pool_line(op, line, inner, y, g, whole, out[i]), inner
-        out[i] = size[i]
+    shape = list(static(y, 1))
+    for group, inner in zip(groups, reversed(stages)):  # noqa: B905  no group: nothing is pooled
+        lines = [
+            Line(i - rank, win.kernel[i], win.strides[i], win.dilations[i], win.begin[i], size[i])
+            for i in group
+        ]
+        g, y = _max_pool(op, lines, inner, y, g, shape), inner
     if after_relu:
         op.rectified.add(g)
     return g
 
 
 class Line(NamedTuple):
-    """A pooling window along one axis, counted from the end; ``begin`` is the padding before."""
+    """A pooling window along one axis, counted from the end, of length n before pooling.
+
+    ``begin`` is the padding before.
+    """
 
     axis: int
     kernel: int
     stride: int
     dilation: int
     begin: int
+    n: int
 
 
-def _max_pool_line(
-    op: Ops, line: Line, x: ir.Value, y: ir.Value, g: ir.Value, shape: list[int], out: int
+def _max_pool(
+    op: Ops, lines: list[Line], x: ir.Value, y: ir.Value, g: ir.Value, shape: list[int]
 ) -> ir.Value:
-    """The gradient of x, [K, N, *shape], pooled along one axis to length ``out``.
+    """The gradient of x, pooled along these axes to y, [N, *shape]; makes shape that of x.
 
     Position t of window o is element (o + q) stride + phase of x: every phase is one strided Slice,
     every position a shifted phase. What no position before took belongs to the last one.
     """
-    axis, stride, n = line.axis, line.stride, shape[line.axis]
-    length = -(-n // stride)
-    phases: dict[int, ir.Value] = {}
-    parts: list[list[ir.Value]] = [[] for _ in range(stride)]
-    for t in range(line.kernel):
-        q, phase = divmod(t * line.dilation - line.begin, stride)
+    phases: dict[tuple[int, ...], ir.Value] = {}
+    parts: dict[tuple[int, ...], list[ir.Value]] = {
+        phase: [] for phase in np.ndindex(*(line.stride for line in lines))
+    }
+    out = [shape[line.axis] for line in lines]
+    *taps, last = np.ndindex(*(line.kernel for line in lines))
+    for tap in (*taps, last):
+        moved = [t * line.dilation - line.begin for t, line in zip(tap, lines, strict=True)]
+        shifts = [m // line.stride for m, line in zip(moved, lines, strict=True)]
+        phase = tuple(m % line.stride for m, line in zip(moved, lines, strict=True))
         taken = g
-        if t < line.kernel - 1:
+        if tap != last:
             if phase not in phases:
-                phases[phase] = op.Slice(x, [phase], [n], [axis], [stride]) if stride > 1 else x
-            count = -(-(n - phase) // stride)
-            pads, low = (-q, out - count + q), _lowest(op.dtype)
-            here = fit(op, phases[phase], len(shape) + 1, count, axis, *pads, low)
+                phases[phase] = _phase(op, x, lines, phase)
+            here = phases[phase]
+            for line, first, q, o in zip(lines, phase, shifts, out, strict=True):
+                count = -(-(line.n - first) // line.stride)
+                pads, low = (-q, o - count + q), _lowest(op.dtype)
+                here = fit(op, here, len(shape) + 1, count, line.axis, *pads, low)
             taken = g * op.Cast(op.Equal(here, y), to=int(op.dtype))
             g = g - taken
-        parts[phase].append(fit(op, taken, len(shape) + 2, out, axis, q, length - out - q))
-    sums = [functools.reduce(op.Add, part) if part else None for part in parts]
-    zero = next(v for v in sums if v is not None) * 0.0 if None in sums else None
-    shape[axis] = length
-    whole = [cast("ir.Value", v or zero) for v in sums]
-    return interleave(op, whole, axis, [0, -1, *shape], n)
+        for line, q, o in zip(lines, shifts, out, strict=True):
+            length = -(-line.n // line.stride)
+            taken = fit(op, taken, len(shape) + 2, o, line.axis, q, length - o - q)
+        parts[phase].append(taken)
+    sums = {p: functools.reduce(op.Add, part) if part else None for p, part in parts.items()}
+    zero = next(v for v in sums.values() if v is not None) * 0.0 if None in sums.values() else None
+    whole = {p: cast("ir.Value", v or zero) for p, v in sums.items()}
+    for line in lines:
+        shape[line.axis] = -(-line.n // line.stride)
+    for line in reversed(lines):
+        rows = dict.fromkeys(p[:-1] for p in whole)
+        whole = {
+            row: interleave(
+                op, [whole[*row, i] for i in range(line.stride)], line.axis, [0, -1, *shape], line.n
+            )
+            for row in rows
+        }
+        shape[line.axis] = line.n
+    return whole[()]
+
+
+def _phase(op: Ops, x: ir.Value, lines: list[Line], phase: tuple[int, ...]) -> ir.Value:
+    """Every stride-th element, from the phase on."""
+    if max(line.stride for line in lines) == 1:
+        return x
+    axes, strides = [line.axis for line in lines], [line.stride for line in lines]
+    return op.Slice(x, phase, [line.n for line in lines], axes, strides)
 
 
 def _at(i: int, values: list[int], other: int) -> list[int]:

@@ -1,0 +1,130 @@
+"""Every rewrite, switched off alone and, where targets differ, on: the gradient stays.
+
+The cases are those of the rules; only those whose graph a rewrite changes are run. The reference is
+the graph as it is by default, which test_rules compares with central differences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnxruntime as ort
+import pytest
+from backlit.export import differentiate, export
+from backlit.export.rewrites import PORTABLE, REWRITES, TARGETS
+from backlit.runtime import Session
+from backlit.runtime.errors import OptionError
+from cases import CASES, Array
+
+EMBEDDED = Path(__file__).parents[1] / "models" / "tiny_convnet.onnx"
+VARIANTS = [
+    *({"without": [name]} for name in sorted(PORTABLE)),
+    {"without": sorted(REWRITES)},
+    {"target": "openvino"},
+    *({"target": "openvino", "without": [n]} for n in sorted(TARGETS["openvino"] - PORTABLE)),
+]
+BORING = {"fold-constants", "share"}  # change every graph; a sample of the cases will do
+
+
+def run(model: onnx.ModelProto, feed: dict[str, Array]) -> list[Array]:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, feed)  # type: ignore[no-any-return]
+
+
+NETWORK = """<ir_version: 9, opset_import: ["" : 20]>
+net (float[N, 3, 9, 10] x) => (float[N, 4] y)
+<float[4, 3, 3, 3] w = {%s}>
+{
+    a = Conv <pads = [1, 1, 1, 1]> (x, w)
+    r = Relu (a)
+    p = MaxPool <kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 1, 0]> (r)
+    s = Sigmoid (p)
+    z = Mul (p, s)
+    m = GlobalAveragePool (z)
+    q = Mul (z, m)
+    t = GlobalMaxPool (q)
+    y = Flatten (t)
+}"""
+
+
+def network() -> onnx.ModelProto:
+    """Where neighbours matter: Conv, Relu, MaxPool, SiLU, and a gate of its own mean."""
+    numbers = np.random.default_rng(0).standard_normal(108).round(3)
+    return onnx.parser.parse_model(NETWORK % ", ".join(map(str, numbers)))
+
+
+def models(variant: dict[str, object]) -> Iterator[tuple[str, onnx.ModelProto, dict[str, Array]]]:
+    x = np.random.default_rng(1).standard_normal((2, 3, 9, 10)).astype(np.float32)
+    yield "network", network(), {"x": x}
+    cases = [c for c in CASES if c.op != "Cast"]
+    few = set(variant.get("without", ())) & BORING  # type: ignore[call-overload]
+    for case in cases[::7] if few or variant.get("target") else cases:
+        feed, free, fixed = (
+            case.feed(np.float32), case.model(np.float32, batch="N"), case.model(np.float32),
+        )  # fmt: skip
+        try:
+            seed = differentiate(free, wrt="x", seed="seed").graph.input[-1].type.tensor_type.shape
+            output = run(free, feed)[0]
+            same = output.shape == run(fixed, feed)[0].shape and len(seed.dim) == output.ndim + 1
+        except Exception:  # it needs a fixed batch
+            same = False
+        yield case.name, free if same else fixed, feed
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())))
+def test_gradients_stay(variant: dict[str, object]) -> None:
+    changed = 0
+    for name, model, feed in models(variant):
+        usual = differentiate(model, wrt="x", seed="seed")
+        other = differentiate(model, wrt="x", seed="seed", **variant)  # type: ignore[arg-type]
+        if [n.op_type for n in usual.graph.node] == [n.op_type for n in other.graph.node]:
+            continue
+        changed += 1
+        output = run(model, feed)[0]
+        rng = np.random.default_rng(3)
+        seeds = rng.standard_normal((3, *output.shape)).astype(np.float32)
+        expected = run(usual, feed | {"seed": seeds})
+        found = run(other, feed | {"seed": seeds})
+        np.testing.assert_array_equal(found[0], expected[0], err_msg=name)
+        np.testing.assert_allclose(found[-1], expected[-1], rtol=2e-4, atol=2e-5, err_msg=name)
+    assert changed, "no case is changed: the rewrite is not tested"
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_file_for_openvino_answers_as_the_portable_one(
+    tmp_path: Path, batch: int, k: int
+) -> None:
+    portable, other = tmp_path / "portable.onnx", tmp_path / "openvino.onnx"
+    export(EMBEDDED, portable, check=False)
+    export(EMBEDDED, other, target="openvino")
+    spec = Session(portable, "cpu").contract.image
+    shape = (batch, spec.height, spec.width, spec.channels)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    index = np.arange(batch * k).reshape(batch, k) % 5
+    a, b = (Session(path, "cpu").run(images, index) for path in (portable, other))
+    np.testing.assert_array_equal(a.scores, b.scores)
+    np.testing.assert_allclose(a.saliency, b.saliency, rtol=1e-4, atol=1e-6 * a.saliency.max())
+
+
+def test_unknown_names_are_errors_that_list_the_known(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=re.escape("step-masks")):
+        export(EMBEDDED, tmp_path / "a.onnx", without=["fast"])
+    with pytest.raises(OptionError, match="portable"):
+        export(EMBEDDED, tmp_path / "a.onnx", target="gameboy")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_rewrite_says_what_it_is() -> None:
+    for name, rewrite in REWRITES.items():
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
+        assert len(rewrite.what) > 20
