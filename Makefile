@@ -4,8 +4,10 @@ BIN := .venv/bin
 # On Linux x86-64 the environment has onnxruntime-gpu, so that a provider that cannot load is tested
 # for real; the two builds own the same module, so it is one or the other.
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
+# onnxruntime-openvino owns that module, too, so it has an environment of its own.
+OPENVINO := .venv-openvino
 
-.PHONY: demo test lint oracle zoo boxes bench precision clean
+.PHONY: demo test lint openvino oracle zoo boxes bench precision clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -35,6 +37,16 @@ ifeq ($(ORT),gpu)
 endif
 	touch $@
 
+# The tests of OpenVINO, which make test skips, and those of the code that it shares.
+openvino: $(OPENVINO)/ready
+	OMP_NUM_THREADS=1 $(OPENVINO)/bin/python -m pytest tests/test_openvino.py tests/test_providers.py tests/test_session.py
+
+$(OPENVINO)/ready: pyproject.toml tests/constraints.txt
+	test -x $(OPENVINO)/bin/python || $(PYTHON) -m venv $(OPENVINO)
+	$(OPENVINO)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,export]" pytest
+	touch $@
+
 .typing/ready:
 	mkdir -p .typing/backlit
 	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
@@ -57,7 +69,7 @@ boxes: .venv/ready-test
 
 # Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
 # models/BENCH.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
-bench: .venv/ready-test
+bench: .venv/ready-test $(if $(filter gpu,$(ORT)),$(OPENVINO)/ready)
 	$(BIN)/python tests/bench_suite.py --only "$(ONLY)"
 
 # fp16 and bf16 against float32 on labelled real photos.
@@ -65,4 +77,4 @@ precision: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/dev_precision.py
 
 clean:
-	rm -rf .venv .typing out build *.egg-info
+	rm -rf .venv $(OPENVINO) .typing out build *.egg-info

@@ -8,6 +8,7 @@ plain forward pass of the same round, and the median of the ratios is reported.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -31,7 +32,10 @@ _COMPILERS = [c for c in (os.environ.get("CXX"), "g++", "clang++", "c++", "cl") 
 
 
 def contenders(
-    subject: Subject, k: int, providers: str | Sequence[str] | None = None
+    subject: Subject,
+    k: int,
+    providers: str | Sequence[str] | None = None,
+    openvino_python: Path | None = None,
 ) -> dict[str, str]:
     """Every contender there is for a subject, with the reason why it cannot run (empty: it can)."""
     found = {YARDSTICK: "", "classifier": ""}
@@ -40,7 +44,8 @@ def contenders(
     named = parse(providers)
     for name in PROVIDERS if named is None else named:
         tried = probe(name)
-        found[f"backlit-{name}"] = "" if tried.loads else tried.reason
+        elsewhere = name == "openvino" and openvino_python is not None
+        found[f"backlit-{name}"] = "" if tried.loads or elsewhere else tried.reason
         if k > 1:
             found[f"backlit-{name}-singly"] = found[f"backlit-{name}"]
     for name, kind in CONTENDERS.items():
@@ -64,6 +69,7 @@ def run(
     rounds: int = 20,
     wanted: Sequence[str] = (),
     providers: str | Sequence[str] | None = None,
+    openvino_python: Path | None = None,
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Case:
@@ -78,13 +84,16 @@ def run(
         wanted: contenders; none: all that can run here. The yardstick always runs. One of your own
             is ``package.module:callable`` (see bench_worker.Job).
         providers: short names for Backlit; None: every one that loads.
+        openvino_python: an interpreter that has onnxruntime-openvino, numpy and Pillow, for
+            Backlit on OpenVINO where the ONNX Runtime here is built without it: the two cannot be
+            installed beside each other.
         timeout: seconds to open a contender, or for one run.
         progress: called with what is going on.
 
     Raises:
         OptionError: an unknown contender, or numbers that cannot be run.
     """
-    known = contenders(subject, k, providers)
+    known = contenders(subject, k, providers, openvino_python)
     unknown = [name for name in wanted if name not in known and ":" not in name]
     if unknown:
         raise OptionError(
@@ -111,7 +120,9 @@ def run(
                     continue
                 progress(f"opening {name}")
                 try:
-                    workers[name] = Worker(_job(name, subject, Path(folder), threads), timeout)
+                    python = openvino_python if _on_openvino(name) else None
+                    job = _job(name, subject, Path(folder), threads)
+                    workers[name] = Worker(job, timeout, python)
                     turns[name] = []
                 except Failed as failure:
                     results[name] = Result(name, "failed", str(failure))
@@ -140,7 +151,9 @@ def run(
         finally:
             for worker in workers.values():
                 worker.close()
-    reference = next((answers[name] for name in answers if name.startswith("backlit-")), None)
+    # ONNX Runtime's own provider first: the fault of another must not make the others look wrong.
+    mine = ["backlit-cpu", *(name for name in answers if name.startswith("backlit-"))]
+    reference = next((answers[name] for name in mine if name in answers), None)
     yardstick = turns[YARDSTICK] if YARDSTICK in said else None
     for name, values in said.items():
         results[name] = measured(name, turns[name], yardstick, values, batch)
@@ -151,6 +164,10 @@ def run(
     return Case(subject.name, batch, k, threads, rounds, spec.height, spec.width, ordered)
 
 
+def _on_openvino(name: str) -> bool:
+    return name.startswith("backlit-openvino")
+
+
 def _job(name: str, subject: Subject, folder: Path, threads: int) -> Job:
     return Job(
         contender=name,
@@ -158,11 +175,12 @@ def _job(name: str, subject: Subject, folder: Path, threads: int) -> Job:
         images=str(folder / "images.npy"),
         index=str(folder / "index.npy"),
         classes=subject.contract.score.classes,
-        backlit=str(subject.backlit),
+        backlit=str(subject.openvino if _on_openvino(name) else subject.backlit),
         forward=str(subject.forward),
         classifier=None if subject.classifier is None else str(subject.classifier),
         module=None if subject.module is None else str(subject.module),
         **preprocessing(subject.contract),
+        version=importlib.metadata.version("backlit"),
     )
 
 

@@ -28,6 +28,7 @@ class Subject:
         name: as it is reported.
         contract: the Backlit file's metadata.
         backlit: the Backlit file; forward: the part of it that makes the scores.
+        openvino: the same, exported for OpenVINO; the same file where only that is known.
         classifier: the source as ONNX; None where only the Backlit file is known.
         module: the source as a pickled torch module; None where it is not one.
     """
@@ -36,6 +37,7 @@ class Subject:
     contract: Contract
     backlit: Path
     forward: Path
+    openvino: Path
     classifier: Path | None = None
     module: Path | None = None
 
@@ -50,7 +52,7 @@ def from_file(path: Path, folder: Path) -> Subject:
     model = load(path).model
     properties = {} if model is None else model.metadata_props
     contract = Contract.from_json(properties.get(schema.KEY), str(path))
-    return Subject(path.name, contract, path, forward_part(path, folder / "forward.onnx"))
+    return Subject(path.name, contract, path, forward_part(path, folder / "forward.onnx"), path)
 
 
 def from_source(
@@ -80,7 +82,10 @@ def from_source(
     # Loaded once: with random weights a second time would be another classifier.
     made: Any = classifier.module if classifier.module is not None else original
     file = folder / "model.backlit.onnx"
-    report = export(made, file, size=pinned or says.size, **given)
+    given["size"] = pinned or says.size
+    report = export(made, file, **given)
+    openvino = folder / "openvino.backlit.onnx"
+    export(made, openvino, target="openvino", **given)
     if classifier.module is not None:
         import torch
 
@@ -88,7 +93,7 @@ def from_source(
         torch.save(classifier.module, module)
     return Subject(
         name or classifier.name, report.contract, file,
-        forward_part(file, folder / "forward.onnx"), original, module,
+        forward_part(file, folder / "forward.onnx"), openvino, original, module,
     )  # fmt: skip
 
 

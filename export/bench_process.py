@@ -25,7 +25,17 @@ class Failed(Exception):  # noqa: N818  it is a finding, not an error
 class Worker:
     """The process of one contender."""
 
-    def __init__(self, job: Job, timeout: float) -> None:
+    def __init__(self, job: Job, timeout: float, python: Path | None = None) -> None:
+        """Start it.
+
+        Args:
+            job: what it is to run.
+            timeout: seconds for an answer.
+            python: another interpreter, which finds nothing of what is installed for this one.
+
+        Raises:
+            Failed: it does not open.
+        """
         threads = str(job.threads)
         bounds = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         env = {
@@ -34,11 +44,12 @@ class Worker:
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(p or str(Path.cwd()) for p in sys.path),
         }
-        env.pop("PYTHONWARNINGS", None)
+        for name in ("PYTHONWARNINGS", *(("PYTHONPATH", "PYTHONHOME") if python else ())):
+            env.pop(name, None)
         self._timeout = timeout
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the process
-        self._process = subprocess.Popen(  # noqa: S603  this interpreter, our own file
-            [sys.executable, "-P", str(_WORKER)], env=env, text=True, encoding="utf-8",
+        self._process = subprocess.Popen(  # noqa: S603  our own file
+            [python or sys.executable, "-P", str(_WORKER)], env=env, text=True, encoding="utf-8",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
         )  # fmt: skip
         self._lines: queue.Queue[str] = queue.Queue()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import dataclasses
 import gc
 import importlib
-import importlib.metadata
 import importlib.util
 import json
 import os
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Job:
         module: the source as a pickled torch module; None where it is not one.
         scale, shift: per channel, what the classifier takes of a pixel; None for a float32 file.
         bgr: the classifier takes BGR.
+        version: of Backlit.
     """
 
     contender: str
@@ -58,6 +59,7 @@ class Job:
     scale: list[float] | None = None
     shift: list[float] | None = None
     bgr: bool = False
+    version: str | None = None
 
     def prepared(self) -> Array:
         """The images as the classifier takes them, float32 [N,C,H,W]."""
@@ -175,6 +177,11 @@ CONTENDERS = {
 def find(name: str) -> tuple[Callable[[Job], Run], tuple[str, ...]]:
     """The function that opens a contender, and the modules to import before it is timed."""
     if name.startswith("backlit-"):
+        # The runtime beside this file, whatever this interpreter has installed or not. The module
+        # backlit is a namespace, so there is nothing in it to import.
+        package = types.ModuleType("backlit")
+        package.__path__ = [str(Path(__file__).parents[1])]
+        sys.modules[package.__name__] = package
         return backlit, ("onnxruntime", "backlit.runtime.session")
     if ":" in name:
         module, _, attribute = name.partition(":")
@@ -279,7 +286,9 @@ def main() -> None:
             if package not in versions:
                 versions[package] = getattr(sys.modules[package], "__version__", None)
         if "backlit" in versions:
-            versions["backlit"] = importlib.metadata.version("backlit")
+            versions["backlit"] = job.version
+        if job.contender.startswith("backlit-openvino"):  # not what the others call so
+            versions["onnxruntime-openvino"] = versions.pop("onnxruntime")
         answer(import_seconds=imported - started, open_seconds=opened - imported, versions=versions)
         for line in sys.stdin:
             if line.strip() == "run":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,73 @@ import numpy.typing as npt
 from .contract import KEY, Contract
 from .errors import ModelError
 from .providers import onnxruntime
+
+Shape = tuple[int, int]
+"""Images N and classes K of a run."""
+
+# Shapes that are kept: the full batch, the last one, and both for a second K.
+_KEPT = 4
+
+
+class Bindings:
+    """A file's graph, run in any shape; what a shape needs is kept for the shapes run last."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        provider: str,
+        session: Callable[[Shape], Any],
+        compiles: bool = False,
+        alone: bool = False,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            contract: the file's metadata.
+            provider: short name.
+            session: the session of ONNX Runtime to run a shape in.
+            compiles: it is compiled for that shape alone, which takes seconds.
+            alone: run images one by one, which keeps activations in a processor's caches.
+        """
+        self._contract, self._provider, self._session = contract, provider, session
+        self._compiles, self._alone = compiles, alone
+        self._kept: OrderedDict[Shape, Binding] = OrderedDict()
+        self._asked: Shape | None = None
+
+    def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
+        """Scores, classes, score and maps (or gradient) for class_index [N,K]; copies."""
+        if self._alone and len(images) > 1:
+            rows = zip(np.split(images, len(images)), np.split(index, len(index)), strict=True)
+            each = [self._run(*row) for row in rows]
+            return [np.concatenate(values) for values in zip(*each, strict=True)]
+        return self._run(images, index)
+
+    def _run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
+        asked = index.shape[0], index.shape[1]
+        shape = self._roomy(asked) if self._compiles else asked
+        binding = self._kept.pop(shape, None) or Binding(
+            self._session(shape), self._contract, self._provider, shape
+        )
+        if shape == asked:
+            results = binding.run(images, index)
+        else:
+            filled = binding.run(_filled(images, shape[0]), _filled(index, shape[0]))
+            results = [value[: asked[0]] for value in filled]
+        self._kept[shape] = binding
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return results
+
+    def _roomy(self, asked: Shape) -> Shape:
+        """A compiled shape that the images fit into, or their own.
+
+        The last batch of many comes once: images that are thrown away cost less than to compile.
+        What comes twice in a row is worth a shape of its own.
+        """
+        again, self._asked = asked == self._asked, asked
+        n, k = asked
+        larger = [other for other in self._kept if other[1] == k and other[0] >= n]
+        return asked if again or not larger else min(larger)
 
 
 class Binding:
@@ -53,6 +121,11 @@ class Binding:
         self._io.synchronize_outputs()
         # On the CPU numpy() is a view of the buffer, which the next run overwrites.
         return [np.array(value.numpy()) for value in self._outputs]
+
+
+def _filled(values: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
+    """The last row again and again, up to a length."""
+    return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
 
 
 def read_metadata(session: Any, where: str) -> Contract:

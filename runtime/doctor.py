@@ -68,7 +68,7 @@ def diagnose() -> Diagnosis:
     builds = _installed(ONNXRUNTIME_BUILDS)
     opencv = _installed(OPENCV_BUILDS)
     troubles = [
-        *_clash("onnxruntime", builds, "'backlit[cpu]' (or 'backlit[gpu]')"),
+        *_clash("onnxruntime", builds, "'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]')"),
         *_clash("cv2", opencv, "opencv-python-headless"),
     ]
     if not opencv:

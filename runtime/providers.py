@@ -9,10 +9,9 @@ got is compared with what was asked.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import functools
-import io
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BacklitError, ModelError, OptionError, ProviderError
+from .libraries import FIX_BUILD, SWAP, build_name, fix_load, last_line, missing_library, preload
 
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
@@ -83,14 +83,14 @@ def onnxruntime() -> Any:
     except ImportError as error:
         raise ProviderError(
             f"ONNX Runtime cannot be imported ({error}).",
-            "pip install 'backlit[cpu]' (or 'backlit[gpu]' on a machine with an NVIDIA GPU).",
+            "pip install 'backlit[cpu]' (or 'backlit[gpu]' on a machine with an NVIDIA GPU, or "
+            "'backlit[openvino]').",
         ) from error
     if not hasattr(ort, "InferenceSession"):
         raise ProviderError(
             "The onnxruntime package is an empty shell: two of its builds were installed over "
             "each other and one was removed.",
-            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install 'backlit[cpu]' "
-            "(or 'backlit[gpu]').",
+            SWAP + "'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]').",
         )
     return ort
 
@@ -119,10 +119,10 @@ def probe(name: str) -> Probe:
     """Try a provider (short name) on a network of one node. The answer is kept for the process."""
     ort = onnxruntime()
     if PROVIDERS[name] not in ort.get_available_providers():
-        reason = f"this ONNX Runtime ({_build(ort)}) is built without it"
-        return Probe(name, compiled=False, loads=False, reason=reason, fix=_FIX_BUILD[name])
+        reason = f"this ONNX Runtime ({build_name(ort)}) is built without it"
+        return Probe(name, compiled=False, loads=False, reason=reason, fix=FIX_BUILD[name])
     problem = ""
-    missing = _preload(ort) if name in ("cuda", "tensorrt") else ""
+    missing = preload(ort) if name in ("cuda", "tensorrt") else ""
     try:
         with _quiet(ort):
             session = _create(ort, _TINY, (name,), threads=1)
@@ -133,9 +133,32 @@ def probe(name: str) -> Probe:
                 session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
                 return Probe(name, compiled=True, loads=True)
     except Exception as error:  # each provider raises its own kinds
-        problem = _last_line(error)
-    reason = _missing_library(name) or missing or problem or "ONNX Runtime fell back to the CPU"
-    return Probe(name, compiled=True, loads=False, reason=reason, fix=_fix_load(name, ort))
+        problem = last_line(error)
+    reason = missing_library(name) or missing or problem or "ONNX Runtime fell back to the CPU"
+    return Probe(name, compiled=True, loads=False, reason=reason, fix=fix_load(name, ort))
+
+
+def candidates(providers: str | Sequence[str] | None) -> list[tuple[str, ...]]:
+    """What is tried in turn: the providers that are named, or each that loads.
+
+    Raises:
+        ProviderError: one that was named does not load, or none does.
+        OptionError: an unknown provider name.
+    """
+    named = parse(providers)
+    if named is None:
+        loading = [name for name in PROVIDERS if probe(name).loads]
+        if not loading:
+            tried = probe("cpu")
+            raise ProviderError(f"No execution provider loads: {tried.reason}.", tried.fix)
+        return [(name,) for name in loading]
+    for name in named:
+        tried = probe(name)
+        if not tried.loads:
+            raise ProviderError(
+                f"The execution provider {name!r} does not load: {tried.reason}.", tried.fix
+            )
+    return [named]
 
 
 def open_session(
@@ -143,6 +166,7 @@ def open_session(
     providers: str | Sequence[str] | None = None,
     threads: int | None = None,
     optimise: bool = True,
+    shape: tuple[int, int] | None = None,
 ) -> Opened:
     """Open an ONNX file on the providers asked for, or on the best that loads.
 
@@ -152,6 +176,7 @@ def open_session(
             ``PROVIDERS`` that loads.
         threads: threads within an operator; None: one per physical core.
         optimise: False skips ONNX Runtime's graph optimisation (to look into a file, not to run).
+        shape: fixes the dimensions N and K of a Backlit file; None leaves them open.
 
     Raises:
         ProviderError: a provider that was named does not load; says why and what mends it.
@@ -165,24 +190,11 @@ def open_session(
     named = parse(providers)
     if not isinstance(model, bytes):
         _check_file(Path(model))
-    if named is not None:
-        for name in named:
-            tried = probe(name)
-            if not tried.loads:
-                raise ProviderError(
-                    f"The execution provider {name!r} does not load: {tried.reason}.", tried.fix
-                )
-        candidates = [named]
-    else:
-        candidates = [(name,) for name in PROVIDERS if probe(name).loads]
-        if not candidates:
-            tried = probe("cpu")
-            raise ProviderError(f"No execution provider loads: {tried.reason}.", tried.fix)
     problem: Exception | None = None
-    for names in candidates:
+    for names in candidates(named):
         try:
             with _quiet(ort) if names != ("cpu",) else contextlib.nullcontext():
-                session = _create(ort, model, names, threads, optimise)
+                session = _create(ort, model, names, threads, optimise, shape)
         except Exception as error:  # pybind exception classes share no base but Exception
             problem = error
             continue
@@ -202,7 +214,7 @@ def model_error(
     where: str, error: Exception, providers: tuple[str, ...] | None = None
 ) -> ModelError:
     """ONNX Runtime's exception about a file, as an error with a fix."""
-    text = _last_line(error)
+    text = last_line(error)
     if "INVALID_PROTOBUF" in text or "No graph was found" in text:
         return ModelError(
             f"{where} is not an ONNX file, or it is damaged or truncated.",
@@ -227,19 +239,35 @@ def _create(
     names: tuple[str, ...],
     threads: int | None,
     optimise: bool = True,
+    shape: tuple[int, int] | None = None,
 ) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
     if threads is not None:
         options.intra_op_num_threads = threads
-    if not optimise:
+    for dimension, length in zip(("N", "K"), shape or (), strict=False):
+        options.add_free_dimension_override_by_name(dimension, length)
+    # OpenVINO does all of it again, for itself.
+    if not optimise or names[0] == "openvino":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(
         model if isinstance(model, bytes) else os.fspath(model),
         options,
         providers=[PROVIDERS[name] for name in names],
+        provider_options=[_provider_options(name, threads) for name in names],
         enable_fallback=0,  # else the Python wrapper prints on stdout and retries on the CPU
     )
+
+
+def _provider_options(name: str, threads: int | None) -> dict[str, str]:
+    if name != "openvino":
+        return {}
+    # In bfloat16, which OpenVINO likes where the processor has it, maps are off by a quarter; and
+    # it does not know of ONNX Runtime's number of threads.
+    properties: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = threads
+    return {"device_type": "CPU", "load_config": json.dumps({"CPU": properties})}
 
 
 @contextlib.contextmanager
@@ -252,67 +280,6 @@ def _quiet(ort: Any) -> Iterator[None]:
             yield
         finally:
             ort.set_default_logger_severity(_WARNING)
-
-
-@functools.cache
-def _preload(ort: Any) -> str:
-    """Load the CUDA libraries of the nvidia-* wheels; what was not found, or an empty text."""
-    if not hasattr(ort, "preload_dlls"):
-        return ""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):  # it prints what it cannot load
-        try:
-            ort.preload_dlls()
-        except Exception as error:  # a helper: the provider's own attempt decides
-            return _last_line(error)
-    lines = [line for line in printed.getvalue().splitlines() if line.startswith("Failed to load")]
-    names = [line.removeprefix("Failed to load ").split(":")[0] for line in lines]
-    return f"libraries not found: {', '.join(names)}" if names else ""
-
-
-def _missing_library(name: str) -> str:
-    """The library whose absence explains best why a provider does not load."""
-    wanted = {
-        "tensorrt": [("libcuda.so.1", "no NVIDIA driver"), ("libnvinfer.so.10", "no TensorRT 10")],
-        "cuda": [("libcuda.so.1", "no NVIDIA driver"), ("libcudnn.so.9", "no cuDNN 9")],
-    }
-    found = []
-    for library, meaning in wanted.get(name, []) if os.name == "posix" else []:
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            found.append(f"{meaning} ({library} not found)")
-    return ", ".join(found)
-
-
-def _build(ort: Any) -> str:
-    package = getattr(ort, "package_name", "") or "onnxruntime"
-    return f"{package} {ort.__version__}"
-
-
-_SWAP = "pip uninstall -y onnxruntime onnxruntime-gpu onnxruntime-openvino, then pip install "
-_FIX_BUILD = {
-    "tensorrt": _SWAP + "'backlit[gpu]' 'tensorrt-cu13>=10.13,<11'.",
-    "cuda": _SWAP + "'backlit[gpu]'.",
-    "openvino": _SWAP + "backlit onnxruntime-openvino.",
-    "cpu": _SWAP + "'backlit[cpu]'.",
-}
-
-
-def _fix_load(name: str, ort: Any) -> str:
-    major = str(getattr(ort, "cuda_version", "") or "13").split(".")[0]
-    libraries = "pip install 'backlit[gpu]' 'onnxruntime-gpu[cuda,cudnn]'"
-    needs = f"needs an NVIDIA GPU with its driver, CUDA {major} and cuDNN 9"
-    if name == "cuda":
-        return f"{libraries} ({needs}); without a GPU: --providers cpu."
-    if name == "tensorrt":
-        return (
-            f"{libraries} 'tensorrt-cu{major}>=10.13,<11' ({needs}, TensorRT 10); "
-            "without TensorRT: --providers cuda or cpu."
-        )
-    if name == "openvino":
-        return _FIX_BUILD["openvino"]
-    return _FIX_BUILD["cpu"]
 
 
 def _check_file(path: Path) -> None:
@@ -329,8 +296,3 @@ def _check_file(path: Path) -> None:
         ) from error
     if empty:
         raise ModelError(f"{path} is empty.", "copy the file again, or export the model again.")
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")

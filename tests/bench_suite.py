@@ -30,6 +30,7 @@ from backlit.export.bench_result import Case, Result  # noqa: E402
 
 RESULTS = ROOT / "out" / "bench"
 PAGE = ROOT / "models" / "BENCH.md"
+OPENVINO = ROOT / ".venv-openvino" / "bin" / "python"
 SIZE = 224
 MODELS = (
     "resnet18", "resnet50", "vgg16", "squeezenet1_1", "mobilenet_v2", "densenet121",
@@ -46,7 +47,8 @@ threads and cores; they take turns, one run each per round, and each time is div
 `forward` in the same round: ONNX Runtime's CPU provider on the part of the Backlit file that makes
 the scores. Given are the median of these ratios and their quartiles; the first rounds are thrown
 away. A run takes uint8 pixels in memory to scores and saliency maps as numpy arrays. `classifier`
-is the source's own ONNX graph, without Backlit's prologue: a check of the yardstick. torch runs
+is the source's own ONNX graph, without Backlit's prologue: a check of the yardstick.
+`backlit-openvino` runs the file that is exported for it, in an interpreter of its own. torch runs
 with frozen parameters, one backward pass per class (`torch-batched`: all as one), all but `torch`
 in channels-last layout; `torch-compile` compiles pixels to maps as a whole. `-singly` runs a file
 once per class. Weights are random (seeded). Every map is compared with Backlit's; **WRONG** marks
@@ -96,7 +98,10 @@ def measure(todo: list[tuple[str, int, int]], rounds: int, digest: str) -> None:
                 size=SIZE, mean=zoo.MEAN, std=zoo.STD,
             )  # fmt: skip
             for batch, k in [(b, k) for n, b, k in todo if n == name]:
-                case = bench.run(subject, batch, k, rounds=rounds)
+                case = bench.run(
+                    subject, batch, k, rounds=rounds,
+                    openvino_python=OPENVINO if OPENVINO.exists() else None,
+                )  # fmt: skip
                 bench_table.show(console, case)
                 kept = {"sources": digest, "machine": bench_table.machine(), "case": case.line()}
                 file = RESULTS / f"{name}-batch{batch}-k{k}.json"
@@ -130,7 +135,8 @@ def summary(done: dict[tuple[int, int], list[Case]]) -> list[str]:
     lines = []
     for (batch, k), group in done.items():
         if k > 1:
-            lines += [five(case) for case in group]
+            lines += [five(case, name) for case in group for name in ("cpu", "openvino")
+                      if (r := case.get(f"backlit-{name}")) and r.status != "absent"]  # fmt: skip
             continue
         best = [r.ratio for case in group if (r := fastest(case, "backlit-")) and r.ratio]
         cpu = bench_table.geometric_mean(group, "backlit-cpu")
@@ -152,10 +158,11 @@ def summary(done: dict[tuple[int, int], list[Case]]) -> list[str]:
     return lines
 
 
-def five(case: Case) -> str:
+def five(case: Case, provider: str) -> str:
     """K classes in one run against K runs, in time and memory."""
-    mine, singly = case.get("backlit-cpu"), case.get("backlit-cpu-singly")
-    peer, line = fastest(case, TORCH), f"{case.model}, batch {case.batch}, K {case.k}: "
+    mine, singly = case.get(f"backlit-{provider}"), case.get(f"backlit-{provider}-singly")
+    line = f"{case.model} on {provider}, batch {case.batch}, K {case.k}: "
+    peer = fastest(case, TORCH)
     if not (mine and singly and mine.times and singly.times):
         return line + "not measured."
     share = sorted(a / b for a, b in zip(mine.times, singly.times, strict=True))
@@ -215,6 +222,15 @@ def page(found: list[dict[str, Any]], mixed: bool) -> str:
     ]  # fmt: skip
     if opened:
         lines.append(f"* Opening the file of resnet50: {max(opened):.2f} s.")
+    compiled = [
+        r.open_seconds + r.first_seconds for case in everything if case.model == "resnet50"
+        if (r := case.get("backlit-openvino")) and r.open_seconds and r.first_seconds
+    ]  # fmt: skip
+    if compiled:
+        lines.append(
+            "* The same on OpenVINO with the first run, for which it compiles: "
+            f"{max(compiled):.2f} s."
+        )
     lines.append("")
     for (batch, k), group in done.items():
         classes = "one class" if k == 1 else f"{k} classes"

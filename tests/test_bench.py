@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from backlit.export.bench_result import (
 from backlit.export.bench_worker import Job
 from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError
+from backlit.runtime.providers import probe
 from click.testing import CliRunner
 from small import CLASSES, convnet
 
@@ -125,13 +128,7 @@ def test_json_holds_everything(case: Case) -> None:
 
 
 def test_one_that_takes_too_long_is_ended(subject: Subject, tmp_path: Path) -> None:
-    images, index = inputs(subject.contract, 1, 1)
-    np.save(tmp_path / "images.npy", images)
-    np.save(tmp_path / "index.npy", index)
-    job = Job(
-        "bench_peers:sleeps", 1, str(tmp_path / "images.npy"), str(tmp_path / "index.npy"),
-        CLASSES, str(subject.backlit), str(subject.forward),
-    )  # fmt: skip
+    job = worker_job(subject, tmp_path, "bench_peers:sleeps")
     worker = Worker(job, timeout=20)
     worker._timeout = 0.2
     started = time.perf_counter()
@@ -139,6 +136,74 @@ def test_one_that_takes_too_long_is_ended(subject: Subject, tmp_path: Path) -> N
         worker.ask("run")
     worker.close()
     assert time.perf_counter() - started < 10
+
+
+def worker_job(subject: Subject, folder: Path, contender: str) -> Job:
+    images, index = inputs(subject.contract, 1, 1)
+    np.save(folder / "images.npy", images)
+    np.save(folder / "index.npy", index)
+    return Job(
+        contender, 1, str(folder / "images.npy"), str(folder / "index.npy"),
+        CLASSES, str(subject.backlit), str(subject.forward), version="7",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter that has nothing installed."""
+    folder = tmp_path_factory.mktemp("other")
+    venv.create(folder, symlinks=os.name == "posix")
+    return folder / ("bin/python" if os.name == "posix" else "Scripts/python.exe")
+
+
+def test_another_interpreter_sees_nothing_of_this_one(
+    subject: Subject, tmp_path: Path, other_python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(np.__file__).parents[1]))
+    job = worker_job(subject, tmp_path, "backlit-cpu")
+    with pytest.raises(Failed, match="No module named 'numpy'"):
+        Worker(job, 20, other_python)
+
+
+def test_another_interpreter_runs_the_runtime_beside_the_worker(
+    subject: Subject, tmp_path: Path, other_python: Path
+) -> None:
+    (site,) = other_python.parents[1].glob("**/site-packages")
+    # Its packages are this interpreter's, but for backlit: that is installed by an import hook.
+    (site / "packages.pth").write_text(str(Path(np.__file__).parents[1]))
+    worker = Worker(worker_job(subject, tmp_path, "backlit-cpu"), 20, other_python)
+    try:
+        assert worker.opened["versions"] == {"onnxruntime": ort.__version__, "backlit": "7"}
+        assert worker.ask("run")["seconds"] > 0
+    finally:
+        worker.close()
+    with pytest.raises(Failed, match="'openvino' does not load"):
+        Worker(worker_job(subject, tmp_path, "backlit-openvino"), 20, other_python)
+
+
+def test_openvino_of_another_interpreter(subject: Subject) -> None:
+    python = Path(__file__).parents[1] / ".venv-openvino" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no .venv-openvino: make openvino makes it")
+    names = ["backlit-openvino", "backlit-openvino-singly", "backlit-cpu"]
+    case = bench.run(subject, 2, 2, rounds=2, wanted=names, openvino_python=python)
+    assert result(case, "backlit-cpu").distance == 0  # the others are compared with it
+    for name in names[:2]:
+        found = result(case, name)
+        assert (found.status, found.reason) == ("ok", "")
+        assert found.distance is not None
+        assert found.distance < 1e-5
+        assert set(found.versions) == {"backlit", "onnxruntime-openvino"}
+    assert bench_table.versions([case])["onnxruntime"] == ort.__version__
+
+
+def test_openvino_has_a_file_of_its_own(subject: Subject) -> None:
+    assert subject.openvino != subject.backlit
+    asked = bench.contenders(subject, 1)["backlit-openvino"]
+    assert (asked == "") == probe("openvino").loads
+    assert bench.contenders(subject, 1, None, Path(sys.executable))["backlit-openvino"] == ""
+    args = ["bench", str(subject.backlit), "--openvino-python", "nobody"]
+    assert CliRunner().invoke(main, args).exit_code == 2
 
 
 def test_ratios_are_taken_round_by_round() -> None:

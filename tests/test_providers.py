@@ -48,6 +48,29 @@ def test_every_probe_that_fails_says_why_and_what_to_do():
             assert "pip install" in probe.fix
 
 
+def test_a_build_without_a_provider_names_the_extra_that_has_it():
+    extras = {"cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
+    for name, extra in extras.items():
+        probe = providers.probe(name)
+        if not probe.compiled:
+            assert f"'backlit[{extra}]'" in probe.fix
+            # all three go, whichever is here: they own one module
+            assert "onnxruntime onnxruntime-gpu onnxruntime-openvino" in probe.fix
+
+
+def test_candidates():
+    assert providers.candidates("cpu") == [("cpu",)]
+    loading = [name for name in providers.PROVIDERS if providers.probe(name).loads]
+    assert providers.candidates(None) == [(name,) for name in loading]
+    with pytest.raises(OptionError):
+        providers.candidates("gpu")
+
+
+def test_a_fixed_shape(file):
+    opened = providers.open_session(file, "cpu", shape=(3, 2))
+    assert [value.shape for value in opened.session.get_inputs()] == [[3, 8, 6, 3], [3, 2]]
+
+
 def test_nothing_asked_takes_what_loads_and_says_which(file):
     opened = providers.open_session(file)
     first = next(name for name in providers.PROVIDERS if providers.probe(name).loads)
@@ -84,7 +107,8 @@ print(open_session({str(file)!r}).provider)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "cpu\n"
+    first = next(name for name in providers.PROVIDERS if providers.probe(name).loads)
+    assert done.stdout == f"{first}\n"
     assert done.stderr == ""
 
 

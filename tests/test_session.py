@@ -5,6 +5,7 @@ import numpy as np
 import onnx
 import pytest
 from backlit.runtime import Session, pipeline
+from backlit.runtime.binding import Bindings
 from backlit.runtime.contract import Normalisation
 from backlit.runtime.errors import (
     BacklitError,
@@ -14,6 +15,7 @@ from backlit.runtime.errors import (
     ModelError,
     OptionError,
 )
+from backlit.runtime.providers import open_session
 from PIL import Image
 
 from .linear_file import write_linear_file
@@ -121,7 +123,48 @@ def test_many_shapes_and_few_buffers(linear, session):
         images = pixels(n)
         outputs = session.run(images, np.array([[0, 1]] * n))
         np.testing.assert_allclose(outputs.scores, linear.scores(images), rtol=1e-4, atol=1e-4)
-    assert len(session._bindings) <= 4
+    assert len(session._bindings._kept) <= 4
+
+
+def test_a_smaller_batch_runs_in_a_shape_that_is_compiled(linear):
+    """As on OpenVINO, with the CPU provider in fixed shapes."""
+    opened = []
+
+    def fixed(shape):
+        opened.append(shape)
+        found = open_session(linear.path, "cpu", shape=shape).session
+        assert found.get_inputs()[0].shape[0] == shape[0]
+        return found
+
+    bindings = Bindings(linear.contract, "cpu", fixed, compiles=True)
+
+    def run(n, k):
+        images = pixels(n)
+        scores, classes, score, maps = bindings.run(images, np.tile(np.arange(k), (n, 1)))
+        np.testing.assert_allclose(scores, linear.scores(images), rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(classes, np.tile(np.arange(k), (n, 1)))
+        assert score.shape == (n, k)
+        np.testing.assert_allclose(maps, np.stack([linear.saliency()[:k]] * n), rtol=1e-6)
+
+    for n, k, expected in [
+        (4, 2, [(4, 2)]),
+        (4, 2, []),
+        (1, 2, []),  # the last batch: filled up
+        (4, 2, []),
+        (1, 2, []),
+        (1, 2, [(1, 2)]),  # twice in a row
+        (3, 2, []),
+        (1, 2, []),  # in the smallest that is large enough
+        (6, 2, [(6, 2)]),
+        (1, 1, [(1, 1)]),
+        (7, 2, [(7, 2)]),  # (4, 2) was run longer ago than the others, so it goes
+        (4, 2, []),
+        (4, 2, [(4, 2)]),
+    ]:
+        opened.clear()
+        run(n, k)
+        assert opened == expected
+        assert len(bindings._kept) <= 4
 
 
 def test_threads_share_a_session(linear, session):
