@@ -49,8 +49,8 @@ def _flow(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> tuple[list[ir.Nod
         raise ModelError(
             f"{target.name!r} does not depend on {wrt.name!r} through differentiable operators"
             f"{'; what depends on it ends at ' * bool(ends)}{', '.join(ends[:5])}.",
-            "give the float model (before quantisation), and check that its input is the image and "
-            "that the scores come from it.",
+            "check that this input is the image and that the scores come from it; where a "
+            "comparison or an index lies between them, name an earlier output (--output-name).",
         )
     return nodes[::-1], reached
 
