@@ -22,7 +22,8 @@ class Rewrite:
 
     Attributes:
         what: the form it has, and the one it replaces.
-        effect: what that is worth, one thread; N, C, H, W are those of the tensor named.
+        effect: what is gained; "1.17" is the time without it over the time with it, ONNX Runtime's
+            CPU provider, one thread, batch 4, one interleaved run.
     """
 
     what: str
@@ -32,37 +33,40 @@ class Rewrite:
 REWRITES = {
     "step-masks": Rewrite(
         "masks of rectifiers as a steep HardSigmoid times the gradient, for Greater and Where",
-        "ONNX Runtime CPU, [4,64,112,112]: 2.4 ms, for 4.5",
+        "squeezenet1_1 1.03, mobilenet_v2 1.01",
     ),
     "pooled-relu": Rewrite(
         "the mask of a ReLU before a MaxPool where the pool has made it small, for the whole layer",
-        "a mask of a quarter of the size",
+        "squeezenet1_1 1.03",
     ),
     "separable-pool": Rewrite(
         "MaxPool's backward one axis after the other, k + k comparisons for k k",
-        "ONNX Runtime CPU, 3 x 3 / 2 on [4,64,112,112]: 12 ms, for 36",
+        "squeezenet1_1 1.14, resnet18 1.04",
     ),
     "flipped-conv": Rewrite(
         "a Conv with the mirrored kernel where the stride is 1, for ConvTranspose",
-        "ONNX Runtime CPU, 3 x 3 on [4,64,112,112]: 45 ms, for 65",
+        "efficientnet_b0 1.20, mobilenet_v2 1.17, resnet18 1.08",
     ),
     "swish": Rewrite(
         "x sigmoid(x) differentiated as one function, for a product and a sigmoid",
-        "three products fewer",
+        "efficientnet_b0 1.18",
     ),
     "transposed-phases": Rewrite(
         "the columns that a pool took apart put together by Transpose, for Concat",
-        "OpenVINO, [4,64,111,112]: 3 ms, for 13; ONNX Runtime CPU: three times slower",
+        "OpenVINO, float32 [4,64,111,112]: 3 ms for 13; ONNX Runtime is slower with it",
     ),
     "merged-classes": Rewrite(
         "the classes explained inside the batch axis, for an axis of their own",
-        "OpenVINO keeps tensors of rank 4 in its own layout: MobileNetV2 in 40 ms, for 66; ONNX "
-        "Runtime has to copy masks for several classes",
+        "OpenVINO keeps tensors of rank 4 in its own layout: mobilenet_v2 1.6; ONNX Runtime has to "
+        "copy masks for several classes",
     ),
-    "fold-constants": Rewrite("what depends on constants alone is computed at export", ""),
+    "fold-constants": Rewrite(
+        "what depends on constants alone is computed at export",
+        "no time (engines do it, too); fewer nodes to read",
+    ),
     "share": Rewrite(
         "equal nodes and equal constants are one (common subexpression elimination)",
-        "a mask that several rules ask for is computed once",
+        "no time (engines do it, too); fewer nodes to read",
     ),
 }
 """Name -> rewrite."""
