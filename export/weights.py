@@ -85,6 +85,7 @@ def through(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.ModelPro
 def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
     """A session on ONNX Runtime's CPU provider that reads the weights where they lie in memory."""
     options = ort.SessionOptions()
+    options.enable_mem_pattern = False  # it doubles the memory from the second run on
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4

@@ -247,6 +247,10 @@ def _create(
         options.intra_op_num_threads = threads
     for dimension, length in zip(("N", "K"), shape or (), strict=False):
         options.add_free_dimension_override_by_name(dimension, length)
+    if names[0] == "cpu":
+        # A pattern is one more block of all the memory that a run takes, from the second run on:
+        # twice the memory, for no measurable time.
+        options.enable_mem_pattern = False
     # OpenVINO does all of it again, for itself.
     if not optimise or names[0] == "openvino":
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -39,6 +39,12 @@ MODELS = (
 FIVE = ("resnet18", "squeezenet1_1", "mobilenet_v2")
 BATCHES = (4, 1)
 TORCH = ("torch", "torch-channels-last", "torch-batched", "torch-compile", "captum")
+README = ROOT / "README.md"
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
+SHORT = (
+    "backlit-cpu", "backlit-openvino", "torch-compile", "torch-channels-last", "torch", "captum",
+    "onnx-ad",
+)  # fmt: skip
 INTRO = """\
 # How many forward passes does a saliency map cost?
 
@@ -241,6 +247,38 @@ def page(found: list[dict[str, Any]], mixed: bool) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def short(found: list[dict[str, Any]]) -> str:
+    """The README's table: ratios at batch 4 and batch 1."""
+    cases = [Case.read(kept["case"]) for kept in found]
+    one = {(case.model, case.batch): case for case in cases if case.k == 1}
+    lines = [f"| | {' | '.join(SHORT)} |", "|---" + "|--:" * len(SHORT) + "|"]
+    for model in dict.fromkeys(model for model, _ in one):
+        cells = []
+        for name in SHORT:
+            both = [one[model, b].get(name) if (model, b) in one else None for b in BATCHES]
+            texts = [
+                "-" if r is None or r.ratio is None else f"{r.ratio:.2f}" if r.agrees else "wrong"
+                for r in both
+            ]
+            cells.append(" / ".join(texts))
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    means = []
+    for name in SHORT:
+        groups = [[case for (_, b), case in one.items() if b == batch] for batch in BATCHES]
+        values = [bench_table.geometric_mean(group, name) for group in groups]
+        means.append(" / ".join("-" if v is None else f"{v:.2f}" for v in values))
+    lines.append(f"| **geometric mean** | {' | '.join(means)} |")
+    five_at_once = [
+        f"{case.model} {mine.ratio:.1f} ({peer.contender}: {peer.ratio:.1f})"
+        for case in cases
+        if case.k > 1 and case.batch == max(BATCHES)
+        and (mine := fastest(case, "backlit-")) and (peer := fastest(case, TORCH))
+    ]  # fmt: skip
+    if five_at_once:
+        lines += ["", f"Five classes at once, batch {max(BATCHES)}: {', '.join(five_at_once)}."]
+    return "\n".join([BEGIN, *lines, END])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="PATTERN", default="*", help="models, as for fnmatch")
@@ -262,6 +300,10 @@ def main() -> int:
         return 1
     found.sort(key=lambda kept: (kept["case"]["k"], -kept["case"]["batch"]))
     PAGE.write_text(page(found, len({kept["sources"] for kept in found}) > 1), encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    if rest:
+        README.write_text(before + short(found) + rest.partition(END)[2], encoding="utf-8")
     bad = [r for kept in found for r in kept["case"]["results"]
            if r["status"] == "failed" or not r["agrees"]]  # fmt: skip
     for result in bad:
