@@ -329,18 +329,17 @@ class Ops:
         hits = self.Equal(self.Unsqueeze(wrapped, [-2]), rows)
         return self.MatMul(self.Cast(hits, to=int(self.dtype)), g)
 
-    def own(self, w: ir.Value) -> ir.Value:
-        """Weights for a node of the backward pass that takes them as they are: a copy where square.
+    def own(self, w: ir.Value, g: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Weights, and a gradient to go through them as they are: both negated where w is square.
 
         OpenVINO 2025.4 brings weights into the layout of the node that it meets first; where rows
         and columns (channels in and out) are as many, it does not notice that the other node wants
-        them the other way. Engines fold the Gather when they load the file.
+        them the other way. Other numbers are other weights. (It sees through an identical copy.)
         """
         tensor = w.const_value
         if tensor is None or len(tensor.shape) < 2 or tensor.shape[0] != tensor.shape[1]:
-            return w
-        copy: ir.Value = self.Gather(w, range(int(tensor.shape[0])), axis=0)  # type: ignore[arg-type]
-        return copy
+            return w, g
+        return self.Neg(w), self.Neg(g)
 
     def for_each_class(self, v: ir.Value) -> ir.Value:
         """A forward tensor repeated along the leading axis, for operators that do not broadcast."""

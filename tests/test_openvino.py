@@ -245,3 +245,39 @@ def test_localize_end_to_end(file, tmp_path):
             assert a["class"] == b["class"]
             assert a["score"] == pytest.approx(b["score"], rel=1e-4, abs=1e-4)
             assert np.abs(np.subtract(a["box"], b["box"])).max() <= 2
+
+
+SQUARE = """<ir_version: 9, opset_import: ["" : 20]>
+net (float[N, 3, 16, 16] x) => (float[N, 8] y)
+{
+    a = Conv <pads = [1, 1, 1, 1]> (x, w0)
+    b = Relu (a)
+    c = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (b, w1)
+    d = Relu (c)
+    p = GlobalMaxPool (d)
+    f = Flatten (p)
+    h = Gemm <transB = 1> (f, w2)
+    i = Tanh (h)
+    j = MatMul (i, w3)
+    y = Gemm <transB = 1> (j, w2)
+}"""
+
+
+@pytest.mark.parametrize("target", ["portable", "openvino"])
+def test_square_weights_and_masks_that_openvino_gets_wrong(tmp_path, target):
+    """As many channels in as out, in both passes; steps whose beta must not be 0."""
+    import onnx.numpy_helper
+    import onnx.parser
+    from backlit.export import export
+
+    model, rng = onnx.parser.parse_model(SQUARE), np.random.default_rng(0)
+    for name, dims in (("w0", (8, 3, 3, 3)), ("w1", (8, 8, 3, 3)), ("w2", (8, 8)), ("w3", (8, 8))):
+        weights = rng.standard_normal(dims).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weights, name))
+    path = tmp_path / "square.backlit.onnx"
+    export(model, path, target=target)
+    images, index = pixels(3, size=16), ranks(3, 4)
+    a, b = (Session(path, name).run(images, index) for name in ("openvino", "cpu"))
+    np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-5)
+    # A mask near zero may switch; what these two bugs did was of the size of the map itself.
+    assert np.linalg.norm(a.saliency - b.saliency) < 1e-2 * np.linalg.norm(b.saliency)

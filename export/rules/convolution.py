@@ -98,7 +98,8 @@ def conv(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     after = [r - e + p for r, e, p in zip(reach, win.end, win.output_padding, strict=True)]
     flip = "flipped-conv" in op.on or grouped or win.strides != list(attribute(node, "strides"))
     if max(win.strides) > 1 or min(before + after) < 0 or not flip:
-        return op.unfold(undo(op, gf, op.own(w), win, group=group), x)
+        w, gf = op.own(w, gf)
+        return op.unfold(undo(op, gf, w, win, group=group), x)
     same = {"kernel_shape": win.kernel, "dilations": win.dilations, "group": group}
     return op.unfold(op.Conv(gf, flipped(op, w, group), pads=before + after, **same), x)
 

@@ -23,7 +23,8 @@ def gemm(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     if trans_a:
         da = op.MatMul(_transposed(op, b, 2, bool(trans_b)), _transposed(op, g, 3)) * alpha
     else:  # Gemm's transB instead of a Transpose: the weights are stored and read once
-        da = op.Gemm(op.fold(g, y), op.own(b), alpha=alpha, transB=1 - trans_b)
+        weights, gf = op.own(b, op.fold(g, y))
+        da = op.Gemm(gf, weights, alpha=alpha, transB=1 - trans_b)
         da = op.unfold(da, a)
     if trans_b:
         db = op.MatMul(_transposed(op, g, 3), _transposed(op, a, 2, bool(trans_a))) * alpha
@@ -47,7 +48,8 @@ def matmul(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
         a, g = op.Unsqueeze(a, [0]), op.Unsqueeze(g, [-1 if len(shape_of(b)) == 1 else -2])
     if b_vector := len(shape_of(b)) == 1:
         b, g = op.Unsqueeze(b, [1]), op.Unsqueeze(g, [-1])
-    da = op.MatMul(g, _transposed(op, op.own(b), len(b_shape)))
+    weights, gb = op.own(b, g)
+    da = op.MatMul(gb, _transposed(op, weights, len(b_shape)))
     db = op.MatMul(_transposed(op, a, len(a_shape)), g)
     da = op.sum_to(da, (*batch, rows, inner), a_shape)
     db = op.sum_to(db, (*batch, inner, columns), b_shape)
