@@ -139,10 +139,8 @@ class MergedOps(Ops):
             whole[at] = self.const([int(a) - 1 if a > 0 else int(a) for a in axes])
             return whole, attributes, True
         if op_type in ("Concat", "Split", "Gather"):
-            others = whole[1:] if op_type == "Concat" else []
-            fits = attributes["axis"] < 0 and all(
-                x in self._folded for x in inputs[: 1 + len(others)]
-            )
+            gradients = inputs if op_type == "Concat" else inputs[:1]
+            fits = attributes["axis"] < 0 and all(x in self._folded for x in gradients)
             return (whole, attributes, True) if fits else None
         if op_type == "Transpose" and list(attributes["perm"][:2]) == [0, 1]:
             return whole, {"perm": [a - 1 for a in attributes["perm"][1:]]}, True

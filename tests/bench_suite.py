@@ -13,6 +13,7 @@ import argparse
 import fnmatch
 import hashlib
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import pages  # noqa: E402
 from backlit.export import bench, bench_files, bench_table  # noqa: E402
 from backlit.export.bench_result import Case, Result  # noqa: E402
 
@@ -39,8 +41,6 @@ MODELS = (
 FIVE = ("resnet18", "squeezenet1_1", "mobilenet_v2")
 BATCHES = (4, 1)
 TORCH = ("torch", "torch-channels-last", "torch-batched", "torch-compile", "captum")
-README = ROOT / "README.md"
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 SHORT = (
     "backlit-cpu", "backlit-openvino", "torch-compile", "torch-channels-last", "torch", "captum",
     "onnx-ad",
@@ -149,7 +149,7 @@ def summary(done: dict[tuple[int, int], list[Case]]) -> list[str]:
         own = f"{cpu:.2f}" if cpu is not None else "not known"
         if best:
             slowest = max(group, key=lambda c: getattr(fastest(c, "backlit-"), "ratio", 0) or 0)
-            mean = bench_table.statistics.geometric_mean(best)
+            mean = statistics.geometric_mean(best)
             lines.append(
                 f"Batch {batch}: geometric mean {mean:.2f} on the best provider, {own} on ONNX "
                 f"Runtime's own CPU provider; at most {max(best):.2f} ({slowest.model})."
@@ -276,7 +276,7 @@ def short(found: list[dict[str, Any]]) -> str:
     ]  # fmt: skip
     if five_at_once:
         lines += ["", f"Five classes at once, batch {max(BATCHES)}: {', '.join(five_at_once)}."]
-    return "\n".join([BEGIN, *lines, END])
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -300,10 +300,7 @@ def main() -> int:
         return 1
     found.sort(key=lambda kept: (kept["case"]["k"], -kept["case"]["batch"]))
     PAGE.write_text(page(found, len({kept["sources"] for kept in found}) > 1), encoding="utf-8")
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    if rest:
-        README.write_text(before + short(found) + rest.partition(END)[2], encoding="utf-8")
+    pages.put(short(found), "bench")
     bad = [r for kept in found for r in kept["case"]["results"]
            if r["status"] == "failed" or not r["agrees"]]  # fmt: skip
     for result in bad:

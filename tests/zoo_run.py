@@ -23,13 +23,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pages
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "out" / "zoo.jsonl"
-EXACT = 1e-4  # in float64, differences of the source cross a few kinks
 SIZES = {"inception_v3": 299}  # the others at 224
-BEGIN, END = "<!-- zoo: begin -->", "<!-- zoo: end -->"
 CAPTION = """\
 Weights are random (seeded), BatchNorm statistics those of pictures, and the input is 224 x 224
 (Inception v3: 299 x 299). Cosine and relative L2 distance are what `backlit export` itself measures
@@ -39,8 +38,8 @@ computed in float64 too, and its distance from the classifier's differences stan
 column. Seconds are those of the export without verification, memory the peak of the whole process,
 verification included."""
 TIMM_CAPTION = """\
-The smallest model of every family (module) of timm, at its own input size; the columns are those of
-the README's table."""
+The smallest model of every family (module) of timm, at its own input size (qwen3_vit, gemma4_vit
+and deepseek_vit at 224); the columns are those of the README's table."""
 
 
 def names(library: str) -> list[str]:
@@ -169,16 +168,10 @@ def write(results: dict[str, dict[str, Any]]) -> None:
     """Write the tables into README.md (between the markers) and models/ZOO.md."""
     summary, rows = table(names("torchvision"), results)
     part = "\n".join(
-        [BEGIN, f"torchvision's classifiers: {summary}", "", "<details><summary>All of them"
-         "</summary>", "", CAPTION, "", *rows, "", "</details>", END]
+        [f"torchvision's classifiers: {summary}", "", "<details><summary>All of them</summary>", "",
+         CAPTION, "", *rows, "", "</details>"]
     )  # fmt: skip
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    if BEGIN in text:
-        pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-        readme.write_text(pattern.sub(lambda _: part, text), encoding="utf-8")
-    else:
-        print(f"README.md has no {BEGIN}; the table would be:\n{part}", file=sys.stderr)
+    pages.put(part, "zoo")
     summary, rows = table(names("timm"), results)
     page = ["# timm's families", "", f"{summary}", "", TIMM_CAPTION, "", *rows, ""]
     (ROOT / "models" / "ZOO.md").write_text("\n".join(page), encoding="utf-8")

@@ -91,12 +91,13 @@ def conv(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     (x, w), (y,), win = args(node)[:2], node.outputs, window(node)
     group, gf = attribute(node, "group", 1), op.fold(g, y)
     grouped = group > 1 and static(y, 1)[0] > group
-    if max(win.strides) > 1 and (grouped or max(win.dilations) > 1):
+    refused = max(win.strides) > 1 and (grouped or max(win.dilations) > 1)
+    if refused:
         gf, win = spread(op, gf, y, win.strides), win._replace(strides=[1] * len(win.strides))
     reach = [d * (k - 1) for d, k in zip(win.dilations, win.kernel, strict=True)]
     before = [r - p for r, p in zip(reach, win.begin, strict=True)]
     after = [r - e + p for r, e, p in zip(reach, win.end, win.output_padding, strict=True)]
-    flip = "flipped-conv" in op.on or grouped or win.strides != list(attribute(node, "strides"))
+    flip = "flipped-conv" in op.on or grouped or refused
     if max(win.strides) > 1 or min(before + after) < 0 or not flip:
         w, gf = op.own(w, gf)
         return op.unfold(undo(op, gf, w, win, group=group), x)
