@@ -85,23 +85,48 @@ def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOperatorError:
     )
 
 
-def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Value:
+def waists(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> list[ir.Value]:
+    """The tensors that everything between ``wrt`` and ``target`` goes through, in order.
+
+    In a network with skip connections they are the outputs of its blocks; in a plain one, of each
+    of its layers. Neither ``wrt`` nor ``target`` is among them.
+
+    Raises:
+        ModelError: ``target`` does not depend on ``wrt``.
+    """
+    nodes = path(graph, wrt, target)
+    place = {node: index for index, node in enumerate(nodes)}
+
+    def last_read(value: ir.Value) -> int:
+        return max((place[use.node] for use in value.uses() if use.node in place), default=-1)
+
+    found, needed = [], last_read(wrt)  # how far what was computed before is read
+    for node, index in place.items():
+        read = {y: last for y in node.outputs if (last := last_read(y)) >= 0}
+        if needed <= index and len(read) == 1:
+            found += [y for y in read if y.dtype in FLOATS]
+        needed = max([needed, *read.values()])
+    return found
+
+
+def backward(op: Ops, wrt: Sequence[ir.Value], target: ir.Value, seed: ir.Value) -> list[ir.Value]:
     """Append the backward pass to ``op.graph``.
 
     Args:
         op: emitter for the graph that holds ``wrt`` and ``target``.
-        wrt: forward tensor to differentiate with respect to, shape S.
+        wrt: forward tensors to differentiate with respect to; ``target`` depends on the first by
+            way of all others.
         target: forward tensor that is differentiated, shape T.
         seed: upstream gradients, one per class explained, shape [K, *T].
 
     Returns:
-        The gradient, shape [K, *S].
+        The gradients, of shape [K, *S] for a tensor of shape S.
 
     Raises:
         ModelError: ``target`` does not depend on ``wrt``.
         UnsupportedOperatorError: a gradient is needed that a rule does not give.
     """
-    nodes, need = _flow(op.graph, wrt, target)
+    nodes, need = _flow(op.graph, wrt[0], target)
     grads: dict[ir.Value, list[ir.Value]] = {target: [op.begin(seed, target)]}
     with _arithmetic(op):
         for node in reversed(nodes):
@@ -124,12 +149,14 @@ def backward(op: Ops, wrt: ir.Value, target: ir.Value, seed: ir.Value) -> ir.Val
                 if entry.broadcast:
                     g = op.sum_to(g, shape_of(node.outputs[0]), shape_of(x))
                 grads.setdefault(x, []).append(g)
-        total = _total(op, grads, wrt)
-    if total is None:  # every path ends in an operator that passes nothing back
+        totals = [_total(op, grads, x) for x in wrt]
+    found = [total for total in totals if total is not None]
+    if len(found) < len(wrt):  # every path ends in an operator that passes nothing back
+        name = wrt[totals.index(None)].name
         raise ModelError(
-            f"no gradient reaches {wrt.name!r}.", "check the model between image and scores."
+            f"no gradient reaches {name!r}.", "check the model between image and scores."
         )
-    return total
+    return found
 
 
 def _in_floats(op: Ops, node: ir.Node) -> ir.Node:

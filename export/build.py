@@ -8,14 +8,15 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..runtime import contract as schema
 from ..runtime import output as output_files
-from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source
+from ..runtime.contract import Contract, ImageInput, MapName, Normalisation, Score, Source
 from ..runtime.errors import OptionError
 from . import normalise, rules
 from .autodiff import backward
@@ -70,7 +71,7 @@ def export(
     resize: Literal["stretch", "crop"] = "stretch",
     labels: Sequence[str] | None = None,
     input: Literal["uint8", "float32"] = "uint8",  # noqa: A002  the option's name
-    output: Literal["saliency", "gradient"] = "saliency",
+    output: MapName | Sequence[MapName] = ("saliency", "features"),
     output_name: str | None = None,
     weights: str | None = None,
     precision: Literal["fp16", "bf16"] | None = None,
@@ -92,7 +93,9 @@ def export(
         resize: how a picture of another size becomes the input.
         labels: one name per class.
         input: ``uint8``: pixels, normalised in the graph; ``float32``: what the classifier takes.
-        output: ``saliency`` [N,K,H,W] or ``gradient`` [N,K,C,H,W].
+        output: the maps wanted, one or several: ``saliency`` [N,K,H,W], the paper's; ``gradient``
+            [N,K,C,H,W], unreduced; ``features``, ``gradcam``, ``layercam`` [N,K,h,w], made of
+            feature maps. Without the first two nothing is computed back to the pixels.
         output_name: the output that holds the scores; default: the first float one.
         weights: a torch state dict for torch sources.
         precision: compute in float16 or bfloat16 what can be without switching ReLU masks, the
@@ -141,9 +144,14 @@ def export(
             f"{computed_in}.",
             "leave --precision out.",
         )
-    classes = wrap(model.graph, image, scores, spec, normalisation, output, on)
+    wanted = _maps(output)
+    classes, maps = wrap(model.graph, image, scores, spec, normalisation, wanted, on)
+    if not maps:
+        raise OptionError(
+            f"the classifier has no feature maps over the image, which {', '.join(wanted)} needs.",
+            "ask for --output saliency.",
+        )
     optimise(model, on)
-    model.graph.outputs.pop()
     names = says.labels if labels is None else labels
     if names is not None and len(names) != classes:
         if labels is not None:
@@ -157,9 +165,8 @@ def export(
         image=spec,
         normalisation=normalisation,
         score=Score(classes, score_name, left_out),
-        output=output,
+        maps=maps,
         precision=computed_in,
-        reduction="max over channels of abs" if output == "saliency" else None,
         labels=None if names is None else tuple(names),
     )
     if precision is not None:
@@ -169,6 +176,8 @@ def export(
     if check:
         verified = verify(model, original, classifier.module, contract)
         contract = dataclasses.replace(contract, verification=verified)
+    model.graph.outputs.pop()  # the gradient, which verification has read
+    RemoveUnusedNodesPass()(model)
     finished = time.perf_counter()
     stamp(model, contract)
     return ExportReport(
@@ -229,7 +238,7 @@ def differentiate(
         lead = ir.node("Shape", [upstream], attributes={"start": 0, "end": 1}, name="K")
         graph.append(lead)
         op = emitter(graph, lead.outputs[0], on)
-    gradient = backward(op, source, last, upstream)
+    (gradient,) = backward(op, [source], last, upstream)
     gradient = op.Squeeze(gradient, [0]) if seed is None else op.Identity(gradient)
     gradient.name, gradient.dtype = "gradient", source.dtype
     gradient.shape = ir.Shape([*([] if seed is None else ["K"]), *(source.shape or ())])
@@ -262,6 +271,18 @@ def save(model: ir.Model, path: Path) -> int:
     with output_files.whole_files(path, path.with_name(f"{path.name}.data")) as folder:
         ir.save(model, folder / path.name, external_data=f"{path.name}.data")
         return sum(f.stat().st_size for f in folder.iterdir())
+
+
+def _maps(output: MapName | Sequence[MapName]) -> tuple[MapName, ...]:
+    known = get_args(MapName)
+    names = (output,) if isinstance(output, str) else tuple(output)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names or len(set(names)) < len(names):
+        raise OptionError(
+            f"output={', '.join(map(str, names)) or 'nothing'}: not a list of different maps.",
+            f"choose among {', '.join(known)}.",
+        )
+    return names
 
 
 def _per_channel(

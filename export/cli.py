@@ -107,8 +107,11 @@ Examples:
     show_default=True, help="Pixels, or exactly what the classifier takes.",
 )  # fmt: skip
 @click.option(
-    "--output", type=click.Choice(["saliency", "gradient"]), default="saliency", show_default=True
-)
+    "--output", default="saliency,features", show_default=True, metavar="MAP,...",
+    callback=lambda ctx, parameter, value: tuple(name.strip() for name in value.split(",")),
+    help="Maps to return: saliency (the paper's) or gradient (unreduced), features, gradcam, "
+    "layercam (of feature maps: without the first two a file is about twice as fast).",
+)  # fmt: skip
 @click.option("--output-name", help="Which output of the model holds the scores.")
 @click.option("--weights", help="A state dict for torch sources ('random' for torchvision).")
 @click.option(

@@ -102,7 +102,9 @@ def scaled(model: ir.Model, ranges: dict[str, Range]) -> dict[str, Range]:
     ranges = ranges | {name: (low * scale, high * scale) for name, (low, high) in moved.items()}
     for entry in entries:
         _multiply(graph, entry, scale)
-    _multiply(graph, named(graph, GRADIENT), 1 / scale)
+    linear_too = [y for y in graph.outputs if y.name in ("gradcam", "layercam")]
+    for result in (named(graph, GRADIENT), *linear_too):
+        _multiply(graph, result, 1 / scale)
     if GRADIENT in ranges:
         ranges[f"{GRADIENT}/before"] = ranges.pop(GRADIENT)
     graph.sort()
@@ -122,7 +124,7 @@ def _multiply(graph: ir.Graph, value: ir.Value, factor: float) -> None:
     node = ir.node("Mul", [value, constant], name=f"{value.name}/scaling")
     product = node.outputs[0]
     product.type, product.shape = value.type, value.shape
-    value.replace_all_uses_with(product)
+    value.replace_all_uses_with(product, replace_graph_outputs=True)
     node.replace_input_with(0, value)
     product.name, value.name = value.name, f"{value.name}/before"
     graph.append(node)

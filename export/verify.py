@@ -154,16 +154,19 @@ def _measure(model: Detached, contract: Contract, ranks: int, optimise: bool) ->
     ranks = min(ranks, contract.score.classes)
     runs = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
     index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
-    names = ["scores", "class", contract.output, GRADIENT]
+    pixels_only = [m.name for m in contract.maps if m.name in ("saliency", "gradient")]
+    names = ["scores", "class", GRADIENT, *pixels_only]
     # A range that is measured at run time is that of the whole batch: then one image at a time.
     alone = any(node.op_type == "DynamicQuantizeLinear" for node in model.proto.graph.node)
     parts = [slice(i, i + 1) for i in range(_IMAGES)] if alone else [slice(None)]
     made = [runs.run(names, {"image": image[p], "class_index": index[p]}) for p in parts]
-    scores, classes, result = (np.concatenate([m[i] for m in made]) for i in range(3))
-    gradient = np.concatenate([m[3] for m in made], axis=1)
-    gradient = gradient.swapaxes(0, 1)
-    same = np.abs(gradient).max(2) if contract.output == "saliency" else gradient
-    reduced = np.array_equal(result, same, equal_nan=True)
+    scores, classes = (np.concatenate([m[i] for m in made]) for i in range(2))
+    gradient = np.concatenate([m[2] for m in made], axis=1).swapaxes(0, 1)
+    same = {"saliency": np.abs(gradient).max(2), "gradient": gradient}
+    reduced = all(
+        np.array_equal(np.concatenate([m[i] for m in made]), same[name], equal_nan=True)
+        for i, name in enumerate(pixels_only, 3)
+    )
     return Measured(pixels, scores, classes, gradient.astype(np.float64), reduced)
 
 

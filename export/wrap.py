@@ -6,20 +6,22 @@ maximum over channels. Both are ordinary nodes in the same graph, so one file is
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import typing
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from ..runtime.contract import ImageInput, Normalisation, Output
+from ..runtime.contract import ImageInput, Map, MapName, Normalisation
 from ..runtime.errors import ModelError
 from .autodiff import backward
 from .batch import BATCH
 from .context import Ops, shape_of
+from .features import emit, plan
 from .merged import emitter
 from .rewrites import PORTABLE
 
-RESERVED = ("image", "class_index", "scores", "class", "score", "saliency", "gradient")
+RESERVED = ("image", "class_index", "scores", "class", "score", *typing.get_args(MapName))
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
 RANKS = 1000  # how deep -1, -2, ... reach; TensorRT's TopK ends at 3840
 
@@ -30,21 +32,22 @@ def wrap(
     scores: ir.Value,
     spec: ImageInput,
     normalisation: Normalisation,
-    output: Output,
+    maps: Sequence[MapName],
     on: Collection[str] = PORTABLE,
-) -> int:
+) -> tuple[int, tuple[Map, ...]]:
     """Give the graph Backlit's inputs and outputs, and the backward pass between them.
 
     Args:
         graph: the classifier, normalised; changed in place.
         image: its float32 input, [N, C, H, W].
         scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
-        spec, normalisation, output: the interface wanted. A fifth output, the gradient, keeps its
-            name while the graph is optimised; the last step takes it out.
+        spec, normalisation, maps: the interface wanted. Maps of features are left out where the
+            classifier has none. A last output, the gradient, keeps its name while the graph is
+            optimised; the last step takes it out.
         on: names of the rewrites wanted.
 
     Returns:
-        The number of classes.
+        The number of classes, and the maps.
 
     Raises:
         ModelError: the scores are not one number per class.
@@ -87,29 +90,39 @@ def wrap(
     seed = op.Cast(op.Equal(mine, np.arange(classes)), to=int(dtype))
     if flat is not scores:
         seed = op.reshape(seed, scores)
-    g = backward(op, pixels, scores, seed)  # [K, N, C, H, W]
+    planned = plan(graph, pixels, scores, spec, maps)
+    taps = list(dict.fromkeys(grid.value for grids in planned.values() for grid in grids))
+    g, *others = backward(op, [pixels, *taps], scores, seed)  # [K, N, C, H, W]
 
     op.prefix, op.dtype = "saliency", ir.DataType.FLOAT
     if dtype != ir.DataType.FLOAT:
         g = op.Cast(g, to=int(ir.DataType.FLOAT))
     g.name, g.dtype = GRADIENT, ir.DataType.FLOAT
-    size = [spec.height, spec.width]
-    if output == "saliency":
-        result = op.Transpose(op.ReduceMax(op.Abs(g), [2], keepdims=0), perm=[1, 0, 2, 3])
-        result.shape = ir.Shape([BATCH, "K", *size])
-    else:
-        result = op.Transpose(g, perm=[1, 0, 2, 3, 4])
-        result.shape = ir.Shape([BATCH, "K", spec.channels, *size])
+    results, described = [], []
+    for name in maps:
+        if name == "saliency":
+            result = op.Transpose(op.ReduceMax(op.Abs(g), [2], keepdims=0), perm=[1, 0, 2, 3])
+            made = Map(name, spec.height, spec.width, "max over channels of abs(d score / d image)")
+        elif name == "gradient":
+            result = op.Transpose(g, perm=[1, 0, 2, 3, 4])
+            made = Map(name, spec.height, spec.width, "d score / d image")
+        elif name in planned:
+            result, made = emit(op, name, planned[name], dict(zip(taps, others, strict=True)))
+        else:
+            continue
+        channels = [spec.channels] if name == "gradient" else []
+        result.shape = ir.Shape([BATCH, "K", *channels, made.height, made.width])
+        result.name, result.dtype = name, ir.DataType.FLOAT
+        results.append(result)
+        described.append(made)
     score_output.shape = ir.Shape([BATCH, classes])
-    for value, name in ((score_output, "scores"), (chosen, "class"), (score, "score")):
-        value.name = name
+    score_output.name, chosen.name, score.name = "scores", "class", "score"
     chosen.shape = score.shape = ir.Shape([BATCH, "K"])
     chosen.dtype = ir.DataType.INT64
-    score_output.dtype = score.dtype = result.dtype = ir.DataType.FLOAT
-    result.name = output
-    graph.outputs[:] = [score_output, chosen, score, result, g]
+    score_output.dtype = score.dtype = ir.DataType.FLOAT
+    graph.outputs[:] = [score_output, chosen, score, *results, g]
     graph.sort()
-    return classes
+    return classes, tuple(described)
 
 
 def _prologue(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .contract import KEY, Contract
+from .contract import KEY, Contract, ImageInput, Map
 from .errors import ModelError
 from .providers import onnxruntime
 
@@ -45,8 +46,12 @@ class Bindings:
         self._kept: OrderedDict[Shape, Binding] = OrderedDict()
         self._asked: Shape | None = None
 
+    def fresh(self) -> Bindings:
+        """The same graph without the buffers."""
+        return Bindings(self._contract, self._provider, self._session, self._compiles, self._alone)
+
     def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
-        """Scores, classes, score and maps (or gradient) for class_index [N,K]; copies."""
+        """Scores, classes, score and the maps for class_index [N,K]; copies."""
         if self._alone and len(images) > 1:
             rows = zip(np.split(images, len(images)), np.split(index, len(index)), strict=True)
             each = [self._run(*row) for row in rows]
@@ -99,12 +104,11 @@ class Binding:
         self._class_index = value((n, k), np.int64, device, 0)
         self._io.bind_ortvalue_input("image", self._image)
         self._io.bind_ortvalue_input("class_index", self._class_index)
-        maps = (n, k, *size) if contract.output == "gradient" else (n, k, *size[1:])
-        outputs = {
+        outputs: dict[str, tuple[tuple[int, ...], Any]] = {
             "scores": ((n, contract.score.classes), np.float32),
             "class": ((n, k), np.int64),
             "score": ((n, k), np.float32),
-            contract.output: (maps, np.float32),
+            **{made.name: ((n, k, *_dims(made, spec)), np.float32) for made in contract.maps},
         }
         self._outputs = []
         for name, (dims, dtype) in outputs.items():
@@ -112,7 +116,7 @@ class Binding:
             self._io.bind_ortvalue_output(name, self._outputs[-1])
 
     def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
-        """Scores, classes, score and maps (or gradient): copies of the output buffers."""
+        """Scores, classes, score and the maps: copies of the output buffers."""
         self._image.update_inplace(np.ascontiguousarray(images))
         self._class_index.update_inplace(np.ascontiguousarray(index))
         # The TensorRT provider has read inputs still being copied (onnxruntime issue 32673).
@@ -128,8 +132,13 @@ def _filled(values: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
     return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
 
 
-def read_metadata(session: Any, where: str) -> Contract:
+def read_metadata(session: Any, where: str, kept: Collection[str] | None = None) -> Contract:
     """The metadata of a session of ONNX Runtime, checked against the graph.
+
+    Args:
+        session: of ONNX Runtime.
+        where: the file, for errors.
+        kept: names of the maps that were left in the graph; None: all.
 
     Raises:
         ContractError: no Backlit metadata, damaged, or of another schema.
@@ -137,19 +146,21 @@ def read_metadata(session: Any, where: str) -> Contract:
     """
     properties = session.get_modelmeta().custom_metadata_map
     contract = Contract.from_json(properties.get(KEY), where)
+    if kept is not None:
+        maps = tuple(made for made in contract.maps if made.name in kept)
+        contract = dataclasses.replace(contract, maps=maps)
     spec = contract.image
     size: tuple[int, ...] = (spec.channels, spec.height, spec.width)
     pixels = (spec.height, spec.width, spec.channels) if spec.layout == "NHWC" else size
-    maps = size if contract.output == "gradient" else size[1:]
     floats, whole = "tensor(float)", "tensor(int64)"
     kind = "tensor(uint8)" if spec.dtype == "uint8" else floats
-    expected = {
+    expected: dict[str, tuple[str, tuple[int | None, ...]]] = {
         "image": (kind, (None, *pixels)),
         "class_index": (whole, (None, None)),
         "scores": (floats, (None, contract.score.classes)),
         "class": (whole, (None, None)),
         "score": (floats, (None, None)),
-        contract.output: (floats, (None, None, *maps)),
+        **{made.name: (floats, (None, None, *_dims(made, spec))) for made in contract.maps},
     }
     found = {value.name: value for value in [*session.get_inputs(), *session.get_outputs()]}
     for name, (dtype, dims) in expected.items():
@@ -162,6 +173,12 @@ def read_metadata(session: Any, where: str) -> Contract:
                 "the file was changed after its export: export the model again.",
             )
     return contract
+
+
+def _dims(made: Map, spec: ImageInput) -> tuple[int, ...]:
+    """The shape of a map after N and K."""
+    grid = made.height, made.width
+    return (spec.channels, *grid) if made.name == "gradient" else grid
 
 
 def _fits(shape: Sequence[int | str | None], dims: Sequence[int | None]) -> bool:

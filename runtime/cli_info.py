@@ -96,8 +96,8 @@ def _lines(contract: Contract) -> list[tuple[str, str]]:
         ("classifier", f"takes {takes}, pixels {rule.range}{assumed}"),
         ("", f"mean {_numbers(rule.mean)}, std {_numbers(rule.std)}"),
         ("scores", f"{score.classes} classes, {labels}{left_out}"),
-        ("gradient", f"{contract.output}, {contract.reduction or 'not reduced'}"),
-        ("", f"ReLU rule {contract.relu}, {contract.precision}"),
+        *((made.name, f"{made.height}x{made.width}, {made.definition}") for made in contract.maps),
+        ("gradient", f"ReLU rule {contract.relu}, {contract.precision}"),
     ]
     checked = contract.verification
     if checked is None:

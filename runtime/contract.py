@@ -13,11 +13,11 @@ from typing import Any, Literal
 from .errors import ContractError
 
 KEY = "backlit"
-SCHEMA = 1
+SCHEMA = 2
 
 Resize = Literal["stretch", "crop"]
 Colour = Literal["RGB", "BGR", "grey"]
-Output = Literal["saliency", "gradient"]
+MapName = Literal["saliency", "gradient", "features", "gradcam", "layercam"]
 Precision = Literal["float32", "float16", "bfloat16", "float64", "int8"]
 Relu = Literal["gradient", "deconvnet", "guided"]
 
@@ -126,6 +126,25 @@ class Verification:
 
 
 @dataclasses.dataclass(frozen=True)
+class Map:
+    """A graph output that says where the classifier looked, for N images and K classes.
+
+    Attributes:
+        name: of the output. ``gradient`` is float32 [N,K,C,height,width], the others are float32
+            [N,K,height,width]: ``saliency`` in pixels of the image, the rest coarser.
+        height, width: its grid, spread evenly over the image.
+        definition: how it comes from the derivatives of the score.
+        tensors: names, in the source graph, of the feature maps it is made of; empty: the image.
+    """
+
+    name: MapName
+    height: int
+    width: int
+    definition: str
+    tensors: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Contract:
     """Everything the runtime must know about a file, and where the file came from.
 
@@ -138,13 +157,16 @@ class Contract:
     image: ImageInput
     normalisation: Normalisation
     score: Score
-    output: Output = "saliency"
-    reduction: str | None = "max over channels of abs"
+    maps: tuple[Map, ...]
     relu: Relu = "gradient"
     precision: Precision = "float32"
     labels: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
     verification: Verification | None = None
     schema: int = SCHEMA
+
+    def map(self, name: str) -> Map | None:
+        """The map of that name; None if the file has none."""
+        return next((found for found in self.maps if found.name == name), None)
 
     def to_json(self) -> str:
         """The metadata value: a JSON object, keys in the order of the fields above."""
@@ -203,5 +225,7 @@ def _read(cls: Any, data: dict[str, Any]) -> Any:
     for key, value in data.items():
         if key in _NESTED and value is not None:
             value = _read(_NESTED[key], value)
+        elif key == "maps":
+            value = [_read(Map, one) for one in value]
         values[key] = tuple(value) if isinstance(value, list) else value
     return cls(**values)

@@ -6,6 +6,8 @@ on stderr and the exit code of the class.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class BacklitError(Exception):
     """Base of every error Backlit raises on purpose.
@@ -64,3 +66,11 @@ class OptionError(BacklitError):
     """Options contradict each other or do not fit the model."""
 
     exit_code = 2
+
+
+def no_map(name: str, has: Iterable[str]) -> OptionError:
+    """The error for a map that a file does not return."""
+    return OptionError(
+        f"the file returns no {name!r} map; it has: {', '.join(has)}.",
+        f"export it with --output {name}, or with several: --output saliency,features.",
+    )

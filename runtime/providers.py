@@ -167,6 +167,7 @@ def open_session(
     threads: int | None = None,
     optimise: bool = True,
     shape: tuple[int, int] | None = None,
+    path: str | None = None,
 ) -> Opened:
     """Open an ONNX file on the providers asked for, or on the best that loads.
 
@@ -177,6 +178,7 @@ def open_session(
         threads: threads within an operator; None: one per physical core.
         optimise: False skips ONNX Runtime's graph optimisation (to look into a file, not to run).
         shape: fixes the dimensions N and K of a Backlit file; None leaves them open.
+        path: of the file that bytes were read from, which may have weights beside it.
 
     Raises:
         ProviderError: a provider that was named does not load; says why and what mends it.
@@ -186,15 +188,15 @@ def open_session(
     if threads is not None and threads < 1:
         raise OptionError(f"{threads} threads are too few.", "give 1 or more.")
     ort = onnxruntime()
-    where = "the model" if isinstance(model, bytes) else os.fspath(model)
+    where = (path or "the model") if isinstance(model, bytes) else os.fspath(model)
     named = parse(providers)
     if not isinstance(model, bytes):
-        _check_file(Path(model))
+        check_file(Path(model))
     problem: Exception | None = None
     for names in candidates(named):
         try:
             with _quiet(ort) if names != ("cpu",) else contextlib.nullcontext():
-                session = _create(ort, model, names, threads, optimise, shape)
+                session = _create(ort, model, names, threads, optimise, shape, path)
         except Exception as error:  # pybind exception classes share no base but Exception
             problem = error
             continue
@@ -240,11 +242,17 @@ def _create(
     threads: int | None,
     optimise: bool = True,
     shape: tuple[int, int] | None = None,
+    path: str | None = None,
 ) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
     if threads is not None:
         options.intra_op_num_threads = threads
+    if isinstance(model, bytes) and path is not None:
+        folder = os.path.dirname(os.path.abspath(path))
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", folder
+        )
     for dimension, length in zip(("N", "K"), shape or (), strict=False):
         options.add_free_dimension_override_by_name(dimension, length)
     if names[0] == "cpu":
@@ -286,7 +294,8 @@ def _quiet(ort: Any) -> Iterator[None]:
             ort.set_default_logger_severity(_WARNING)
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Raise a ModelError if there is no file to read."""
     if path.is_dir():
         raise ModelError(f"{path} is a folder.", "give the .onnx file inside it.")
     if not path.exists():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,15 +17,19 @@ from PIL import Image
 
 from . import pipeline
 from .binding import Bindings, dims_text, normalise, read_metadata
-from .errors import BacklitError, ClassError, OptionError
+from .contract import KEY, Contract
+from .errors import BacklitError, ClassError, ModelError, OptionError, no_map
+from .explain import Kind
 from .image import Source
-from .providers import candidates, model_error, open_session
+from .providers import candidates, check_file, model_error, open_session
 from .saliency import Classes, Saliency, find, resolve
+from .wire import metadata, without_outputs
 
 if TYPE_CHECKING:
     from .localize import Localization, Recipe
 
 Images = Source | Iterable[Source]
+Maps = Collection[str] | Callable[[Contract], Collection[str]] | None
 Value = TypeVar("Value")
 
 # Bytes. On a CPU, images one by one take 2 to 7 % less time than four at once (mobilenet_v2,
@@ -39,15 +45,35 @@ class Outputs:
         scores: float32 [N,classes], unnormalised.
         classes: int64 [N,K], ranks resolved to class indices.
         score: float32 [N,K].
-        saliency: float32 [N,K,H,W], max over channels of abs(d score / d image).
-        gradient: float32 [N,K,C,H,W] if the file returns it, else None.
+        maps: float32 [N,K,h,w] by name, or [N,K,C,H,W] of ``gradient``; what they are stands in
+            the contract.
     """
 
     scores: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
     score: npt.NDArray[np.float32]
-    saliency: npt.NDArray[np.float32]
-    gradient: npt.NDArray[np.float32] | None = None
+    maps: dict[str, npt.NDArray[np.float32]]
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
+        """A map by name.
+
+        Raises:
+            OptionError: the file does not return it.
+        """
+        if name in self.maps:
+            return self.maps[name]
+        raise no_map(name, self.maps)
+
+    @property
+    def saliency(self) -> npt.NDArray[np.float32]:
+        """float32 [N,K,H,W], max over channels of abs(d score / d image).
+
+        Raises:
+            OptionError: the file returns no derivative with respect to the image.
+        """
+        if "gradient" in self.maps and "saliency" not in self.maps:
+            return np.asarray(np.abs(self.maps["gradient"]).max(axis=2))
+        return self["saliency"]
 
 
 class Session:
@@ -64,6 +90,7 @@ class Session:
         path: str | os.PathLike[str],
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
+        maps: Maps = None,
     ) -> None:
         """Open a file.
 
@@ -72,8 +99,12 @@ class Session:
             providers: short names (tensorrt, cuda, openvino, cpu) that must all load, in order of
                 preference. None: the best that really loads.
             threads: threads within an operator on the CPU; None: one per physical core.
+            maps: names of the maps that will be asked for, or a function that gives them for the
+                file's metadata; None: all. What only others need is not computed: without
+                ``saliency`` and ``gradient``, most of the backward pass.
 
         Raises:
+            OptionError: the file has no such map.
             ModelError: not an ONNX file, damaged, or its graph is not the one its metadata says.
             ContractError: an ONNX file without Backlit's metadata, or of another schema.
             ProviderError: a provider that was named does not load.
@@ -82,16 +113,19 @@ class Session:
         first = candidates(providers)[0]
         # OpenVINO is much faster in fixed shapes, and compiles for each: not before one is known.
         compiles = first[0] == "openvino"
+        model, kept = (self.path, None) if maps is None else _reduced(self.path, maps)
         opened = open_session(
-            self.path, "cpu" if compiles else providers, threads, optimise=not compiles
+            model, "cpu" if compiles else providers, threads, optimise=not compiles, path=self.path
         )
         self.provider = first[0] if compiles else opened.provider
-        self.contract = read_metadata(opened.session, self.path)
+        self.contract = read_metadata(opened.session, self.path, kept)
         if compiles:
             self._bindings = Bindings(
                 self.contract,
                 self.provider,
-                lambda shape: open_session(self.path, first, threads, shape=shape).session,
+                lambda shape: (
+                    open_session(model, first, threads, shape=shape, path=self.path).session
+                ),
                 compiles,
             )
         else:
@@ -103,6 +137,12 @@ class Session:
 
     def __repr__(self) -> str:
         return f"Session({self.path!r}, provider={self.provider!r})"
+
+    def sibling(self) -> Session:
+        """The same open file, its weights shared, with buffers of its own: runs beside this one."""
+        other = copy.copy(self)
+        other._bindings, other._lock = self._bindings.fresh(), threading.Lock()
+        return other
 
     def run(
         self,
@@ -130,10 +170,9 @@ class Session:
                 raise
             except Exception as error:  # ONNX Runtime's exceptions share no other base
                 raise model_error(self.path, error, (self.provider,)) from error
-        scores, classes, score, explained = results
-        if self.contract.output == "gradient":
-            return Outputs(scores, classes, score, np.abs(explained).max(axis=2), explained)
-        return Outputs(scores, classes, score, explained)
+        scores, classes, score, *maps = results
+        names = [made.name for made in self.contract.maps]
+        return Outputs(scores, classes, score, dict(zip(names, maps, strict=True)))
 
     def saliency(
         self,
@@ -142,6 +181,7 @@ class Session:
         top: int = 1,
         crops: int = 1,
         batch: int | None = None,
+        kind: Kind = "gradient",
     ) -> list[Saliency]:
         """Where the classifier looked.
 
@@ -152,6 +192,8 @@ class Session:
             crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
                 section 3). Ranks are those of the scores averaged over the views.
             batch: views per run; None: 4 on a CPU, 16 on a GPU.
+            kind: which of the file's maps: ``gradient``, the paper's saliency, or ``features``,
+                ``gradcam``, ``layercam``, made of feature maps and enlarged to the image's pixels.
 
         Returns:
             One result per image, in order.
@@ -159,11 +201,11 @@ class Session:
         Raises:
             ImageError: an image cannot be read.
             ClassError: a class does not exist.
-            OptionError: crops or batch is impossible.
+            OptionError: crops or batch is impossible, or the file has no such map.
         """
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
-        return _values(pipeline.saliency_results(self, sources, index, crops, batch))
+        return _values(pipeline.saliency_results(self, sources, index, crops, batch, kind=kind))
 
     def localize(
         self,
@@ -192,9 +234,9 @@ class Session:
             ClassError: a class does not exist.
             OptionError: crops, batch or recipe is impossible.
         """
-        from .localize import get_recipe  # brings OpenCV, which saliency maps do not need
+        from .localize import fitted  # brings OpenCV, which saliency maps do not need
 
-        chosen = get_recipe(recipe)
+        chosen = fitted(recipe, self.contract)
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
         return _values(pipeline.localize_results(self, sources, index, chosen, crops, batch))
@@ -225,6 +267,23 @@ class Session:
         for value in (index.min(), index.max()):
             find(int(value), self.contract)
         return index.astype(np.int64)
+
+
+def _reduced(path: str, maps: Maps) -> tuple[str | bytes, frozenset[str] | None]:
+    """The model without the maps that nobody wants, and the names of those that stay."""
+    check_file(Path(path))
+    model = Path(path).read_bytes()
+    try:
+        text = metadata(model).get(KEY)
+    except ModelError:  # ONNX Runtime says so better
+        return path, None
+    contract = Contract.from_json(text, path)
+    kept = frozenset((maps(contract) if callable(maps) else maps) or ())
+    names = [made.name for made in contract.maps]
+    for name in sorted(kept.difference(names)):
+        raise no_map(name, names)
+    dropped = set(names) - kept
+    return (without_outputs(model, dropped), kept) if dropped else (path, None)
 
 
 def many(images: Images) -> list[Source]:

@@ -13,6 +13,7 @@ from backlit.runtime.contract import (
     KEY,
     Contract,
     ImageInput,
+    Map,
     Normalisation,
     Score,
     Source,
@@ -96,8 +97,7 @@ def write_linear_file(
             mean=(0.5, 0.4, 0.3)[:channels], std=(0.2, 0.25, 0.3)[:channels], range="0-1"
         ),
         score=Score(classes=classes, tensor="scores"),
-        output=output,
-        reduction="max over channels of abs" if output == "saliency" else None,
+        maps=(Map(output, height, width, "of the test"),),
         labels=labels,
     )
     linear = Linear(Path(path), contract, weight, bias)
@@ -149,13 +149,13 @@ def _save(linear, path, metadata):
     by_rank = node("GatherElements", ["ranking", rank], "by_rank", axis=1)
     node("Where", [negative, by_rank, "class_index"], "class")
     node("GatherElements", ["scores", "class"], "score", axis=1)
-    if linear.contract.output == "saliency":
+    if linear.contract.maps[0].name == "saliency":
         table = constant("table", linear.saliency().astype(np.float32))
         out = ["N", "K", spec.height, spec.width]
     else:
         table = constant("table", linear.gradient().astype(np.float32))
         out = ["N", "K", *size]
-    node("Gather", [table, "class"], linear.contract.output, axis=0)
+    node("Gather", [table, "class"], linear.contract.maps[0].name, axis=0)
     f, i = TensorProto.FLOAT, TensorProto.INT64
     graph = helper.make_graph(
         nodes,
@@ -168,7 +168,7 @@ def _save(linear, path, metadata):
             helper.make_tensor_value_info("scores", f, ["N", classes]),
             helper.make_tensor_value_info("class", i, ["N", "K"]),
             helper.make_tensor_value_info("score", f, ["N", "K"]),
-            helper.make_tensor_value_info(linear.contract.output, f, out),
+            helper.make_tensor_value_info(linear.contract.maps[0].name, f, out),
         ],
         constants,
     )
