@@ -31,7 +31,7 @@ def demo(output: str) -> None:
     from .. import models
     from . import output as output_module
     from . import pictures, pipeline
-    from .localize import RECIPES, centred_box, iou
+    from .localize import centred_box, fitted, iou
     from .session import Session
 
     console = Console(stderr=True, highlight=False)
@@ -54,12 +54,12 @@ def demo(output: str) -> None:
     session = Session(file)
     sources = [models.samples() / sample["file"] for sample in samples]
     top = np.full((len(sources), 1), -1)
-    recipe = RECIPES["default"]
+    recipe = fitted("default", session.contract)
     table = Table("image", "class", "score", "IoU", "IoU, centred box", box=None, pad_edge=False)
     right, centred, named = 0, 0, 0
     with output_module.whole_file(folder / "boxes.jsonl") as lines:
         results = pipeline.saliency_results(
-            session, sources, top, recipe.crops, keep=pictures.LONGEST
+            session, sources, top, recipe.crops, keep=pictures.LONGEST, kind=recipe.saliency
         )
         for sample, explained in zip(samples, results, strict=True):
             result = pipeline.boxes(explained, recipe)

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import grabcut
+from .contract import Contract
 from .errors import OptionError
+from .explain import Kind, map_name
 from .grabcut import Mask
 
 Box = tuple[int, int, int, int]
@@ -29,6 +31,8 @@ class Recipe:
 
     Attributes:
         name: key in `RECIPES`.
+        saliency: which of a file's maps it starts from.
+        otherwise: name of the recipe that takes its place where a file has no such map.
         crops: how many views the saliency is averaged over: 1 the image, 2 the image and its
             mirror image, 10 the paper's crops.
         power: exponent on the saliency before the blur; below 1 tames single spikes.
@@ -46,20 +50,32 @@ class Recipe:
     """
 
     name: str
+    saliency: Kind = "features"
+    otherwise: str | None = None
     crops: int = 2
-    power: float = 0.4
-    smoothing: float = 0.05
+    power: float = 0.7
+    smoothing: float = 0.03
     seeds: Literal["quantile", "otsu"] = "otsu"
-    foreground: float = 0.5
-    background: float = 0.8
+    foreground: float = 0.3
+    background: float = 0.7
     middle: grabcut.Middle = "background"
-    iterations: int = 1
+    iterations: int = 0
     engine: Literal["grabcut", "threshold"] = "grabcut"
     side: int | None = 64
 
 
+_PIXELS = Recipe(
+    name="pixels",
+    saliency="gradient",
+    power=0.4,
+    smoothing=0.05,
+    foreground=0.5,
+    background=0.8,
+    iterations=1,
+)
 _BARE = Recipe(
     name="",
+    saliency="gradient",
     crops=1,
     power=1.0,
     smoothing=0.0,
@@ -74,12 +90,15 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         # The class's own defaults: round numbers from a flat optimum on photos, checked on small
         # objects off the centre, where a nearly full box is no good. Levels fit both, ranks do not.
-        Recipe(name="default"),
+        Recipe(name="default", otherwise="pixels"),
+        # The best of the image's own gradient.
+        _PIXELS,
         # Section 3.2 as written, on the 10-crop average of section 3.
         dataclasses.replace(_BARE, name="paper", crops=10, iterations=0),
         # What a tutorial does: one raw gradient, cv2.grabCut from a mask, its usual 5 iterations.
         dataclasses.replace(_BARE, name="textbook", iterations=5),
-        Recipe(name="threshold", engine="threshold"),
+        Recipe(name="threshold", otherwise="pixels-threshold", engine="threshold"),
+        dataclasses.replace(_PIXELS, name="pixels-threshold", engine="threshold"),
     )
 }
 """Every recipe by name."""
@@ -127,6 +146,22 @@ def get_recipe(recipe: str | Recipe) -> Recipe:
             f"there is no recipe {recipe!r}.", f"choose one of: {', '.join(RECIPES)}."
         )
     return RECIPES[recipe]
+
+
+def fitted(recipe: str | Recipe, contract: Contract) -> Recipe:
+    """The recipe, or the one that takes its place for a file without the map it starts from.
+
+    Raises:
+        OptionError: no recipe has that name, or nothing takes its place.
+    """
+    chosen = get_recipe(recipe)
+    try:
+        map_name(chosen.saliency, contract)
+    except OptionError:
+        if chosen.otherwise is None:
+            raise
+        return fitted(chosen.otherwise, contract)
+    return chosen
 
 
 def localize_maps(
