@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+import dataclasses
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import output as output_module
-from .cli import show_error
-from .errors import BacklitError, OptionError
+from .cli_job import Job, Line, Outcome, common, crops_option, print_line, saliency_option
+from .errors import OptionError
 
 if TYPE_CHECKING:
+    from .contract import Contract
+    from .explain import Kind
+    from .localize import Localization, Recipe
     from .pipeline import Result
-    from .session import Session
+    from .saliency import Saliency
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-Line = dict[str, Any]
-Outcome = tuple[str | None, BacklitError | None, Line]
-
-SUFFIXES = (
-    *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe"),
-    *(".jpeg", ".jpg", ".pbm", ".pcx", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tga", ".tif"),
-    *(".tiff", ".webp"),
+_PICTURES = click.option(
+    "--pictures/--no-pictures",
+    default=None,
+    help="Draw NAME.png of each image, which takes several times as long as finding its boxes.  "
+    "[default: draw, with -o]",
 )
-"""What counts as an image in a folder; a file that is named is always tried."""
-
-_IMAGES = click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path())
-_OPTIONS = [
-    click.argument("file", type=click.Path()),
-    _IMAGES,
-    click.option(
-        "--class",
-        "classes",
-        multiple=True,
-        metavar="INDEX|LABEL",
-        help="Class to explain; repeat for more. -1 is the top-scoring class, -2 the second.",
-    ),
-    click.option("--top", type=int, help="Explain the K best classes of each image.  [default: 1]"),
-    click.option("--providers", help="Execution providers that must load, such as cuda,cpu."),
-    click.option("--threads", type=int, help="Threads within an operator on the CPU."),
-    click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 16 on a GPU]"),
-]
-
-
-def _common(function: Function) -> Function:
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
-
-
-def _crops(default: str) -> Callable[[Function], Function]:
-    return click.option(
-        "--crops",
-        type=click.Choice(["1", "2", "10"]),
-        help=f"Views whose maps are averaged: the image, with its mirror image, or the paper's "
-        f"ten crops.  [default: {default}]",
-    )
 
 
 @click.command(
@@ -74,23 +36,38 @@ Examples:
   backlit saliency model.backlit.onnx photos/ --class tabby --class 7 --crops 10 -o out
   find photos -name '*.jpg' | backlit saliency model.backlit.onnx - --top 3""",
 )
-@_common
-@_crops("1")
+@common
+@crops_option("1")
+@saliency_option("gradient")
 @click.option("-o", "--output", type=click.Path(), help="Folder for NAME.npy and NAME.png.")
+@_PICTURES
 @click.pass_context
-def saliency(ctx: click.Context, /, crops: str | None, output: str | None, **options: Any) -> None:
+def saliency(
+    ctx: click.Context,
+    /,
+    crops: str | None,
+    kind: Kind | None,
+    output: str | None,
+    pictures: bool | None,
+    **options: Any,
+) -> None:
     """Show where the classifier looked in each IMAGE (a file, a folder, or - for a list on stdin).
 
     Prints one JSON line per image: image, width, height, classes, labels, scores, map. With -o,
     map is a NumPy file float32 [K,h,w], one map per class in pixels of the network's view, and
-    NAME.png shows image and map side by side.
+    NAME.png shows image and map side by side. Files of a list on stdin, which is read as it comes,
+    are named 000001_NAME, and so on.
     """
     from . import pipeline
-    from .saliency import Saliency
+    from .explain import map_name
 
-    job = _Job(ctx, output, **options)
+    shown: Kind = kind or "gradient"
+    _needs_folder(output, {"--pictures": pictures})
+    job = Job(ctx, output, maps=lambda contract: [map_name(shown, contract)], **options)
+    keep = _longest(job, pictures)
 
     def save(result: Result[Saliency]) -> Outcome:
+        stem = job.name(result.index)
         found = result.value
         if found is None:
             return result.image, result.error, {}
@@ -102,26 +79,30 @@ def saliency(ctx: click.Context, /, crops: str | None, output: str | None, **opt
             "labels": None if found.labels is None else list(found.labels),
             "scores": [output_module.number(score) for score in found.scores],
         }
-        if job.folder is not None and result.picture is not None:
-            from . import pictures
+        if job.folder is not None:
+            from . import pictures as draw
 
-            stem = job.stems[result.index]
             line["map"] = str(job.folder / f"{stem}.npy")
-            pictures.save_maps(job.folder / f"{stem}.npy", found.maps)
-            sheet = pictures.saliency_sheet(result.picture, found)
-            pictures.save(job.folder / f"{stem}.png", sheet)
+            draw.save_maps(job.folder / f"{stem}.npy", found.maps)
+            if result.picture is not None:
+                sheet = draw.saliency_sheet(result.picture, found)
+                draw.save(job.folder / f"{stem}.png", sheet)
         return result.image, None, line
 
-    results = pipeline.saliency_results(
+    flow = pipeline.saliency_flow(
         job.session,
-        job.sources,
+        job.sources(),
         job.class_index,
         int(crops or 1),
-        options["batch"],
-        keep=job.keep,
+        job.batch,
+        keep=keep,
+        runs=job.runs,
+        kind=shown,
     )
-    with closing(pipeline.after(results, save)) as lines:
-        job.finish(lines)
+    with closing(pipeline.after(flow, save)) as outcomes:
+        for line in job.lines(outcomes):
+            print_line(line)
+    job.finish()
 
 
 @click.command(
@@ -130,170 +111,191 @@ def saliency(ctx: click.Context, /, crops: str | None, output: str | None, **opt
 Examples:
   backlit localize model.backlit.onnx photo.jpg -o out
   backlit localize model.backlit.onnx photos/ --top 5 > boxes.jsonl
-  backlit localize model.backlit.onnx photo.jpg --class 'golden retriever' --recipe paper""",
+  backlit localize model.backlit.onnx photo.jpg --class 'golden retriever' --recipe paper
+  find photos -name '*.jpg' | backlit localize model.backlit.onnx - -o out --no-pictures --resume
+  backlit localize model.backlit.onnx photos/ -o out --masks --format coco --format voc""",
 )
-@_common
-@_crops("what the recipe wants")
+@common
+@crops_option("what the recipe wants")
+@saliency_option("what the recipe wants")
 @click.option(
     "--recipe",
     default="default",
-    help="How a map becomes a box: default, paper (section 3.2 as written), textbook (cv2.grabCut "
-    "on the raw map) or threshold.  [default: default]",
+    help="How a map becomes a box: default, threshold (no cut), pixels and pixels-threshold (the "
+    "same from the gradient by the pixels, which files without feature maps get instead), paper "
+    "(section 3.2 as written) or textbook (cv2.grabCut on the raw gradient).  [default: default]",
 )
-@click.option("-o", "--output", type=click.Path(), help="Folder for NAME.png and boxes.jsonl.")
+@click.option(
+    "-o", "--output", type=click.Path(), help="Folder for boxes.jsonl, NAME.png and other formats."
+)
+@_PICTURES
+@click.option(
+    "--masks", is_flag=True, help="Write masks/NAME_CLASS.png, in pixels of the original; needs -o."
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["jsonl", "coco", "voc", "csv"]),
+    help="With -o, also write coco.json (COCO results), Annotations/NAME.xml (Pascal VOC) or "
+    "boxes.csv at the end; repeat for more. Without, print coco or csv instead of JSON lines.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on after the images that boxes.jsonl in the folder has already; needs -o and the "
+    "options and images of the first run. Begins anew where there is nothing yet.",
+)
 @click.pass_context
 def localize(
-    ctx: click.Context, /, crops: str | None, recipe: str, output: str | None, **options: Any
+    ctx: click.Context,
+    /,
+    crops: str | None,
+    kind: Kind | None,
+    recipe: str,
+    output: str | None,
+    pictures: bool | None,
+    masks: bool,
+    formats: tuple[str, ...],
+    resume: bool,
+    **options: Any,
 ) -> None:
     """Find the object of each class in each IMAGE (a file, a folder, or - for a list on stdin).
 
     Prints one JSON line per image: image, width, height, results; a result is class, label, score,
     box and recipe. A box is [x0, y0, x1, y1] in pixels of the upright original, x1 and y1
     exclusive, or null where nothing was found. With -o, NAME.png shows image, saliency, mask and
-    box, and boxes.jsonl has the lines.
-    """
-    from . import pipeline
-    from .localize import get_recipe
-    from .saliency import Saliency
+    box, and boxes.jsonl has the lines. Files of a list on stdin, which is read as it comes, are
+    named 000001_NAME, and so on.
 
-    chosen = get_recipe(recipe)
-    job = _Job(ctx, output, **options)
+    boxes.jsonl grows as the run goes. Where one is in the folder, that of a finished run is kept as
+    boxes.previous.jsonl until the new one is finished, too; that of an unfinished run is an error
+    without --resume.
+
+    \b
+    coco: image_id is the number that a file is named by as in COCO (000000397133.jpg), else the
+          path as given; category_id is the class index; bbox is [x, y, width, height].
+    voc:  pixels are counted from 1, xmax and ymax are inside, as in VOC.
+    csv:  a row for each class: x0, y0, x1, y1 as in the JSON lines.
+    """  # noqa: D301 (\b is click's, not a backslash)
+    from . import formats as formats_module
+    from . import pipeline
+    from .explain import map_name
+    from .localize import fitted, get_recipe
+    from .runlog import RunLog
+
+    wanted = get_recipe(recipe)
+    if kind is not None:
+        wanted = dataclasses.replace(wanted, saliency=kind, otherwise=None)
+    _needs_folder(
+        output,
+        {
+            "--pictures": pictures,
+            "--masks": masks,
+            "--resume": resume,
+            "--format voc": "voc" in formats,
+            "more than one --format": len(set(formats)) > 1,
+        },
+    )
+
+    def maps(contract: Contract) -> list[str]:
+        return [map_name(fitted(wanted, contract).saliency, contract)]
+
+    job = Job(ctx, output, maps=maps, **options)
+    chosen = fitted(wanted, job.session.contract)
+    views = chosen.crops if crops is None else int(crops)
+    keep = _longest(job, pictures)
 
     def save(explained: Result[Saliency]) -> Outcome:
-        result = pipeline.boxes(explained, chosen)
+        stem = job.name(explained.index)
+        result = pipeline.boxes(explained, chosen, masks=masks or bool(keep))
         found = result.value
         if found is None:
             return result.image, result.error, {}
-        if job.folder is not None and result.picture is not None and result.prepared is not None:
-            from . import pictures
+        if job.folder is None:
+            return result.image, None, output_module.localization_line(found)
+        if result.picture is not None and result.prepared is not None:
+            from . import pictures as draw
 
-            sheet = pictures.localization_sheet(result.picture, found, result.prepared)
-            pictures.save(job.folder / f"{job.stems[result.index]}.png", sheet)
-        return result.image, None, output_module.localization_line(found)
+            sheet = draw.localization_sheet(result.picture, found, result.prepared)
+            draw.save(job.folder / f"{stem}.png", sheet)
+        files = _save_masks(job.folder, stem, found) if masks else None
+        return result.image, None, output_module.localization_line(found, files)
 
-    results = pipeline.saliency_results(
-        job.session,
-        job.sources,
-        job.class_index,
-        chosen.crops if crops is None else int(crops),
-        options["batch"],
-        keep=job.keep,
-    )
-    with closing(pipeline.after(results, save)) as lines:
-        job.finish(lines, "boxes.jsonl")
-
-
-class _Job:
-    """What both commands share: images, folder, session, classes, and the lines at the end."""
-
-    def __init__(
-        self,
-        ctx: click.Context,
-        output: str | None,
-        file: str,
-        images: tuple[str, ...],
-        classes: tuple[str, ...],
-        top: int | None,
-        providers: str | None,
-        threads: int | None,
-        batch: int | None,
-    ) -> None:
-        if classes and top is not None:
-            raise OptionError("--class and --top contradict each other.", "give one of them.")
-        # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        self._ctx = ctx
-        self.sources = list(_expand(images))
-        names = output_module.Names()
-        self.stems = [names.take(source) for source in self.sources]
-        self.folder = None if output is None else output_module.folder(output)
-
-        from .saliency import resolve
-        from .session import Session
-
-        self.keep = 0
-        if self.folder is not None:
-            from .pictures import LONGEST
-
-            self.keep = LONGEST
-        self.session: Session = Session(file, providers, threads)
-        wanted = [int(text) if re.fullmatch(r"-?\d+", text) else text for text in classes]
-        self.class_index = resolve(
-            wanted or None, 1 if top is None else top, self.session.contract, len(self.sources)
+    with ExitStack() as stack:
+        if job.folder is not None:
+            settings = _settings(job, chosen, views, pictures=bool(keep), masks=masks)
+            log = stack.enter_context(job.logged(RunLog(job.folder, settings, resume)))
+            if masks:
+                output_module.folder(job.folder / "masks")
+            if resume:
+                output_module.sweep(job.folder)
+                output_module.sweep(job.folder / "masks")
+        flow = pipeline.saliency_flow(
+            job.session,
+            job.sources(),
+            job.class_index,
+            views,
+            job.batch,
+            keep=keep,
+            runs=job.runs,
+            kind=chosen.saliency,
         )
-
-    def finish(self, outcomes: Iterator[Outcome], copy: str | None = None) -> None:
-        """Print the lines, and end with exit code 1 if an image failed."""
-        failed = 0
-        with ExitStack() as stack:
-            file: IO[bytes] | None = None
-            if copy is not None and self.folder is not None:
-                file = stack.enter_context(output_module.whole_file(self.folder / copy))
-            step, show = stack.enter_context(_progress(len(self.sources)))
-            for image, error, line in outcomes:
-                if error is not None:
-                    failed += 1
-                    line = {"image": image, "error": error.problem}
-                    show(error)
-                text = json.dumps(line)
-                click.echo(text)
-                if file is not None:
-                    file.write(text.encode() + b"\n")
-                step()
-        done, total = len(self.sources) - failed, len(self.sources)
-        where = "" if self.folder is None else f", results in {self.folder}"
-        click.echo(f"{done} of {total} images on {self.session.provider}{where}", err=True)
-        if failed:
-            self._ctx.exit(1)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[BacklitError], None]]]:
-    """A step to call after each image, and a way to show an error; a bar on a terminal only."""
-    # With both streams on one terminal the lines of data are the progress.
-    if total < 2 or not sys.stderr.isatty() or sys.stdout.isatty():
-        yield (lambda: None), show_error
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    # rich would redirect stdout, which is data, to the bar's console.
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-
-        def show(error: BacklitError) -> None:
-            text = f"error: {error.problem}\n  fix: {error.fix}"
-            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        def step() -> None:
-            bar.advance(task)
-
-        yield step, show
-
-
-def _expand(images: Sequence[str]) -> Iterator[str]:
-    """Files as they are, folders as the images in them, ``-`` as the lines of stdin."""
-    for name in images:
-        if name == "-":
-            lines = os.fsdecode(sys.stdin.buffer.read()).split("\n")
-            named = [line.rstrip("\r") for line in lines if line.strip()]
-            if not named:
-                raise OptionError("stdin names no images.", "give one path on each line.")
-            yield from named
-        elif Path(name).is_dir():
-            inside = sorted(Path(name).iterdir())
-            found = [str(path) for path in inside if path.suffix.lower() in SUFFIXES]
-            if not found:
-                raise OptionError(f"{name} is a folder without images.", "give another one.")
-            yield from found
+        lines = job.lines(stack.enter_context(closing(pipeline.after(flow, save))))
+        if job.folder is None:
+            for piece in formats_module.TABLES[(*formats, "jsonl")[0]](lines):
+                click.echo(formats_module.encoded(piece), nl=False)
         else:
-            yield name
+            for line in lines:
+                print_line(line)
+            log.end()
+            for name in sorted({*formats} - {"jsonl"}):
+                names = output_module.Names(job.numbered)
+                formats_module.write(name, log.lines(), job.folder, names)
+            log.finish()
+    job.finish()
+
+
+def _longest(job: Job, pictures: bool | None) -> int:
+    """Longest side in pixels to which images are kept for pictures; 0 where none are drawn."""
+    if job.folder is None or pictures is False:
+        return 0
+    from .pictures import LONGEST
+
+    return LONGEST
+
+
+def _needs_folder(output: str | None, asked: dict[str, bool | None]) -> None:
+    for option, wanted in asked.items():
+        if wanted and output is None:
+            raise OptionError(f"{option} writes files.", "say where to: -o FOLDER.")
+
+
+def _save_masks(folder: Path, stem: str, found: Localization) -> list[str | None]:
+    """Write the masks of an image; their files as seen from the folder, None without an object."""
+    from .formats import save_mask
+
+    files: list[str | None] = []
+    for index, box, mask in zip(found.classes, found.boxes, found.masks, strict=True):
+        name = f"masks/{stem}_{index}.png"
+        files.append(None if box is None else name)
+        if box is not None:
+            save_mask(folder / name, mask)
+    return files
+
+
+def _settings(job: Job, recipe: Recipe, crops: int, **drawn: bool) -> dict[str, Any]:
+    """What the files of a run depend on; JSON."""
+    import importlib.metadata
+
+    return {
+        "version": importlib.metadata.version("backlit"),
+        "model": output_module.file_hash(job.session.path),
+        "provider": job.session.provider,
+        "classes": job.class_index.tolist(),
+        "crops": crops,
+        "recipe": recipe.name,
+        **{f"recipe's {name}": value for name, value in dataclasses.asdict(recipe).items()},
+        **drawn,
+        "names by number": job.numbered,
+    }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def folder(path: str | os.PathLike[str]) -> Path:
             "give -o another folder.",
         ) from error
     except OSError as error:
-        raise _problem(target, error) from error
+        raise problem(target, error) from error
     return target
 
 
@@ -52,7 +53,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # of stdout, raised by the block
             raise
-        raise _problem(path, error) from error
+        raise problem(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -72,18 +73,32 @@ def whole_files(*paths: Path) -> Iterator[Path]:
             for path in reversed(paths):  # the first, which names the others, comes last
                 (Path(made) / path.name).replace(path)
     except OSError as error:
-        raise _problem(paths[0], error) from error
+        raise problem(paths[0], error) from error
 
 
 class Names:
-    """File names from image names, without collisions: a/cat.jpg and b/cat.png are cat, cat_2."""
+    """File names for the results of images, without collisions and the same in every run.
 
-    def __init__(self) -> None:
+    a/cat.jpg and b/cat.png are cat and cat_2. A list on stdin may be endless, and what it names
+    cannot all be remembered: its images are numbered, 000001_cat and 000002_cat.
+    """
+
+    def __init__(self, numbered: bool = False) -> None:
+        """Begin with the first image.
+
+        Args:
+            numbered: put the number of the image before its name.
+        """
+        self._numbered, self._count = numbered, 0
         self._used: set[str] = set()
 
     def take(self, image: str) -> str:
-        """A stem that was not taken before."""
-        stem = Path(image).stem or "image"
+        """The name of the next image, at most 160 bytes long."""
+        self._count += 1
+        # File systems take 255 bytes, and prefix, suffix and a temporary name are still to come.
+        stem = os.fsencode(Path(image).stem)[:150].decode("utf-8", "ignore") or "image"
+        if self._numbered:
+            return f"{self._count:06d}_{stem}"
         name, number = stem, 1
         while name.lower() in self._used:
             number += 1
@@ -92,7 +107,18 @@ class Names:
         return name
 
 
-def _problem(path: Path, error: OSError) -> OutputError:
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a Backlit file and of the weights beside it, hexadecimal."""
+    digest = hashlib.sha256()
+    for part in (os.fspath(path), f"{os.fspath(path)}.data"):
+        if os.path.exists(part):
+            with open(part, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def problem(path: Path, error: OSError) -> OutputError:
+    """An error of the operating system about a file to write, with the fix."""
     reason = error.strerror or str(error)
     return OutputError(
         f"{path} cannot be written: {reason}.",
@@ -100,23 +126,40 @@ def _problem(path: Path, error: OSError) -> OutputError:
     )
 
 
-def localization_line(found: Localization) -> dict[str, Any]:
-    """The objects of one image as ``localize`` prints them, ready for JSON."""
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a folder."""
+    for path in folder.glob(".*.part"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def localization_line(
+    found: Localization, masks: Sequence[str | None] | None = None
+) -> dict[str, Any]:
+    """The objects of one image as ``localize`` prints them, ready for JSON.
+
+    Args:
+        found: the objects.
+        masks: their files, if there are any.
+    """
     objects = zip(found.classes, found.labels, found.scores, found.boxes, strict=True)
+    results = [
+        {
+            "class": int(index),
+            "label": label,
+            "score": number(score),
+            "box": None if box is None else [int(edge) for edge in box],
+            "recipe": found.recipe,
+        }
+        for index, label, score, box in objects
+    ]
+    for result, mask in zip(results, masks or (), strict=False):
+        result["mask"] = mask
     return {
         "image": found.image,
         "width": found.width,
         "height": found.height,
-        "results": [
-            {
-                "class": int(index),
-                "label": label,
-                "score": number(score),
-                "box": None if box is None else [int(edge) for edge in box],
-                "recipe": found.recipe,
-            }
-            for index, label, score, box in objects
-        ],
+        "results": results,
     }
 
 

@@ -1,8 +1,9 @@
 """Many images through a session with bounded memory: decode -> batch -> run -> boxes.
 
-Images are decoded ahead and boxes are cut behind in threads, because Pillow and OpenCV release the
-interpreter's lock; results come in the order of the images. An image that fails yields its error
-and never loses the others.
+Every step has threads of its own, as many as the machine has cores, because Pillow, ONNX Runtime
+and OpenCV release the interpreter's lock: whichever step is the slowest gets the cores. Between
+two steps a bounded number of images waits; results come in the order of the images. An image that
+fails yields its error and never loses the others.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
-from collections import deque
+import queue
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -22,8 +22,10 @@ import numpy.typing as npt
 from . import crops as crops_module
 from . import image as image_module
 from .errors import BacklitError, ImageError, OptionError
+from .explain import Kind, explain
 from .image import Prepared, Source
 from .saliency import Saliency
+from .stages import Pause, ahead, cores, given, one_opencv_thread
 
 if TYPE_CHECKING:
     from .localize import Localization, Recipe
@@ -65,6 +67,8 @@ def saliency_results(
     *,
     keep: int = 0,
     workers: int | None = None,
+    runs: int = 1,
+    kind: Kind = "gradient",
 ) -> Generator[Result[Saliency], None, None]:
     """Saliency maps of many images, in order.
 
@@ -75,16 +79,43 @@ def saliency_results(
         crops: views whose maps are averaged: 1, 2 or 10.
         batch: views per run; None: 4 on a CPU, 16 on a GPU, fewer with more than 8 classes.
         keep: keep each decoded image, reduced to this longest side in pixels; 0 keeps none.
-        workers: decoding threads; None: one per processor, 4 at most.
+        workers: decoding threads; None: one per core, 16 at most.
+        runs: batches in the network at once; pays on a CPU, see ``stages.plan``.
+        kind: which of the file's maps.
 
     Raises:
-        OptionError: crops or batch is impossible.
+        OptionError: crops or batch is impossible, or the file has no such map.
         ModelError: ONNX Runtime fails.
+    """
+    flow = saliency_flow(
+        session, sources, class_index, crops, batch,
+        keep=keep, workers=workers, runs=runs, kind=kind,
+    )  # fmt: skip
+    return given(flow)
+
+
+def saliency_flow(
+    session: Session,
+    sources: Iterable[Source | Pause],
+    class_index: npt.NDArray[np.int64],
+    crops: int = 1,
+    batch: int | None = None,
+    *,
+    keep: int = 0,
+    workers: int | None = None,
+    runs: int = 1,
+    kind: Kind = "gradient",
+) -> Generator[Result[Saliency] | None, None, None]:
+    """``saliency_results`` of images that arrive slowly.
+
+    A ``PAUSE`` among the sources says that none is ready now: all images before it are finished, in
+    a smaller batch, and then None is yielded.
     """
     crops_module.check(crops)
     views = _batch(session, batch, class_index.shape[1])
-    threads = _workers(workers)
-    return _saliency(session, sources, class_index, crops, views, keep, threads)
+    decoded = _decode(session, sources, crops, keep, views, _workers(workers))
+    images = max(1, views // crops)
+    return _saliency(session, decoded, class_index, images, views, max(1, runs), kind)
 
 
 def localize_results(
@@ -96,15 +127,26 @@ def localize_results(
     batch: int | None = None,
     *,
     workers: int | None = None,
+    runs: int = 1,
 ) -> Generator[Result[Localization], None, None]:
     """Boxes and masks of many images, in order; arguments as in ``saliency_results``."""
     views = crops_module.check(recipe.crops if crops is None else crops)
-    maps = saliency_results(session, sources, class_index, views, batch, workers=workers)
+    maps = saliency_results(
+        session, sources, class_index, views, batch,
+        workers=workers, runs=runs, kind=recipe.saliency,
+    )  # fmt: skip
     return after(maps, lambda result: boxes(result, recipe), workers)
 
 
-def boxes(result: Result[Saliency], recipe: Recipe) -> Result[Localization]:
-    """The objects of one image from its saliency maps, in pixels of the original image."""
+def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Result[Localization]:
+    """The objects of one image from its saliency maps, in pixels of the original image.
+
+    Args:
+        result: the maps.
+        recipe: how they become boxes.
+        masks: make the masks too; without, they are [0,height,width], which at 12 million pixels
+            saves more time than the cut takes.
+    """
     from .localize import Localization, localize_maps
 
     found = result.value
@@ -112,6 +154,9 @@ def boxes(result: Result[Saliency], recipe: Recipe) -> Result[Localization]:
         return Result(result.index, result.image, None, result.error)
     prepared, classes = found.prepared, found.classes
     objects = localize_maps(prepared.frame, found.maps, recipe)
+    made = np.empty((len(objects) * masks, found.height, found.width), np.bool_)
+    for own, (_, mask) in zip(made, objects, strict=False):
+        own[:] = prepared.mask_to_original(mask)
     value = Localization(
         image=found.image,
         width=found.width,
@@ -120,7 +165,7 @@ def boxes(result: Result[Saliency], recipe: Recipe) -> Result[Localization]:
         labels=(None,) * len(classes) if found.labels is None else found.labels,
         scores=found.scores,
         boxes=tuple(None if box is None else prepared.box_to_original(box) for box, _ in objects),
-        masks=np.stack([prepared.mask_to_original(mask) for _, mask in objects]),
+        masks=made,
         saliency=found.maps,
         recipe=recipe.name,
     )
@@ -128,37 +173,34 @@ def boxes(result: Result[Saliency], recipe: Recipe) -> Result[Localization]:
 
 
 def after(
-    results: Iterable[Item],
+    results: Iterable[Item | None],
     function: Callable[[Item], Made],
     workers: int | None = None,
 ) -> Generator[Made, None, None]:
     """``function`` of each result, in threads and in order, a bounded number ahead.
 
-    OpenCV runs on one thread meanwhile: one image per thread is faster than all threads in one.
+    Args:
+        results: of a step before; at a None those under way are finished first.
+        function: of a result.
+        workers: threads; None: one per core, 16 at most. OpenCV runs on one thread meanwhile.
     """
     threads = _workers(workers)
-    # Whoever wants OpenCV has imported it by now; plain saliency maps do without its 0.2 s.
-    cv2 = sys.modules.get("cv2")
-    before = cv2.getNumThreads() if cv2 else 0
-    if cv2:
-        cv2.setNumThreads(1)
-    try:
-        with ThreadPoolExecutor(threads, thread_name_prefix="backlit-after") as pool:
-            yield from _ahead(pool, function, results, threads + 1)
-    finally:
-        if cv2:
-            cv2.setNumThreads(before)
+    with (
+        one_opencv_thread(),
+        ThreadPoolExecutor(threads, thread_name_prefix="backlit-after") as pool,
+    ):
+        # Two for each thread: one under way, and one to begin while the step before is waited for.
+        yield from given(ahead(pool, function, results, 2 * threads))
 
 
-def _saliency(
+def _decode(
     session: Session,
-    sources: Iterable[Source],
-    class_index: npt.NDArray[np.int64],
+    sources: Iterable[Source | Pause],
     crops: int,
-    batch: int,
     keep: int,
+    batch: int,
     workers: int,
-) -> Generator[Result[Saliency], None, None]:
+) -> Generator[Result[Saliency] | None, None, None]:
     spec = session.contract.image
 
     def decode(numbered: tuple[int, Source]) -> Result[Saliency]:
@@ -172,17 +214,70 @@ def _saliency(
         picture = image_module.shrink(pixels, keep) if keep else None
         return Result(index, name, None, None, prepared, picture)
 
-    images = max(1, batch // crops)
     with ThreadPoolExecutor(workers, thread_name_prefix="backlit-decode") as pool:
-        group: list[Result[Saliency]] = []
-        decoded = _ahead(pool, decode, enumerate(sources), images + workers)
-        with contextlib.closing(decoded):
-            for result in decoded:
+        yield from ahead(pool, decode, _numbered(sources), max(1, batch // crops) + workers)
+
+
+def _numbered(
+    sources: Iterable[Source | Pause],
+) -> Generator[tuple[int, Source] | None, None, None]:
+    index = 0
+    for source in sources:
+        if isinstance(source, Pause):
+            yield None
+            continue
+        yield index, source
+        index += 1
+
+
+def _saliency(
+    session: Session,
+    decoded: Generator[Result[Saliency] | None, None, None],
+    class_index: npt.NDArray[np.int64],
+    images: int,
+    batch: int,
+    runs: int,
+    kind: Kind,
+) -> Generator[Result[Saliency] | None, None, None]:
+    sessions: queue.SimpleQueue[Session] = queue.SimpleQueue()
+    for number in range(runs):
+        sessions.put(session.sibling() if number else session)
+
+    def run(group: list[Result[Saliency]]) -> list[Result[Saliency]]:
+        own = sessions.get()
+        try:
+            return list(_explain_group(own, group, class_index, batch, kind))
+        finally:
+            sessions.put(own)
+
+    with ThreadPoolExecutor(runs, thread_name_prefix="backlit-run") as pool:
+        # One more than run, so that the network never waits for whoever takes the results.
+        groups = ahead(pool, run, _groups(decoded, images), runs + 1)
+        with contextlib.closing(groups):
+            for group in groups:
+                if group is None:
+                    yield None
+                else:
+                    yield from group
+
+
+def _groups(
+    decoded: Generator[Result[Saliency] | None, None, None], images: int
+) -> Generator[list[Result[Saliency]] | None, None, None]:
+    """Results with so many images that were decoded, and the errors between them."""
+    group: list[Result[Saliency]] = []
+    with contextlib.closing(decoded):
+        for result in decoded:
+            if result is not None:
                 group.append(result)
-                if sum(one.prepared is not None for one in group) == images:
-                    yield from _explain_group(session, group, class_index, batch)
-                    group = []
-            yield from _explain_group(session, group, class_index, batch)
+            ready = sum(one.prepared is not None for one in group)
+            # A list of nothing but bad images must not wait for good ones.
+            if result is None or ready == images or len(group) == 4 * images:
+                yield group
+                group = []
+            if result is None:
+                yield None
+    yield group
 
 
 def _explain_group(
@@ -190,11 +285,12 @@ def _explain_group(
     group: list[Result[Saliency]],
     class_index: npt.NDArray[np.int64],
     batch: int,
+    kind: Kind,
 ) -> Iterator[Result[Saliency]]:
     ready = [(one.index, one.prepared) for one in group if one.prepared is not None]
     rows = [index if len(class_index) > 1 else 0 for index, _ in ready]
     images = [prepared for _, prepared in ready]
-    explained = iter(explain(session, images, class_index[rows], batch) if ready else ())
+    explained = iter(explain(session, images, class_index[rows], batch, kind) if ready else ())
     labels = session.contract.labels
     for result in group:
         prepared = result.prepared
@@ -215,83 +311,6 @@ def _explain_group(
         yield dataclasses.replace(result, value=value)
 
 
-def explain(
-    session: Session, images: list[Prepared], index: npt.NDArray[np.int64], batch: int
-) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
-    """Classes, scores and averaged maps of some images with the same number V of views.
-
-    Args:
-        session: an open file.
-        images: N prepared images.
-        index: int64 [N,K] class indices or (negative) ranks, of the scores averaged over views.
-        batch: views per run.
-
-    Returns:
-        Per image int64 [K], float32 [K] (mean over the views) and float32 [K,fh,fw].
-    """
-    views = np.concatenate([image.views for image in images])
-    count = len(images[0].views)
-    # The views may rank the classes differently; what counts is the rank of their mean score. One
-    # class is enough to get the scores, and with one class the views mostly agree already.
-    ranked = count > 1 and bool((index < 0).any())
-    first = np.repeat(index[:, :1] if ranked else index, count, axis=0)
-    scores, classes, maps = _run(session, views, first, batch)
-    mean = scores.reshape(len(images), count, -1).astype(np.float64).mean(axis=1)
-    target = classes
-    if ranked:
-        order = np.argsort(-mean, axis=1, kind="stable")
-        by_rank = np.take_along_axis(order, np.maximum(-1 - index, 0), axis=1)
-        target = np.repeat(np.where(index < 0, by_rank, index), count, axis=0)
-        if index.shape[1] > 1:
-            maps = _run(session, views, target, batch)[2]
-        elif (again := np.flatnonzero(classes[:, 0] != target[:, 0])).size:
-            maps[again] = _run(session, views[again], target[again], batch)[2]
-    found = []
-    for row, image in enumerate(images):
-        own = maps[row * count : (row + 1) * count]
-        height, width = image.frame.shape[:2]
-        averaged = [crops_module.assemble(own[:, k], height, width) for k in range(own.shape[1])]
-        chosen = target[row * count].astype(np.int64)
-        found.append((chosen, mean[row, chosen].astype(np.float32), np.stack(averaged)))
-    return found
-
-
-def _run(
-    session: Session, views: Pixels, index: npt.NDArray[np.int64], batch: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    parts = [
-        session.run(views[start : start + batch], index[start : start + batch])
-        for start in range(0, len(views), batch)
-    ]
-    return (
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.saliency for part in parts]),
-    )
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[Item], Made],
-    items: Iterable[Item],
-    window: int,
-) -> Generator[Made, None, None]:
-    """``function`` of each item, in order, with at most ``window`` items begun or waiting."""
-    waiting: deque[Future[Made]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= window:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-        if isinstance(items, Generator):
-            items.close()  # an earlier stage, which has threads of its own
-
-
 def _batch(session: Session, batch: int | None, classes: int) -> int:
     """Views per run. Every class has its own backward pass, so its memory counts like a view's."""
     if batch is None:
@@ -303,7 +322,4 @@ def _batch(session: Session, batch: int | None, classes: int) -> int:
 
 
 def _workers(workers: int | None) -> int:
-    if workers is not None:
-        return max(1, workers)
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(4, usable or 1)
+    return min(16, cores()) if workers is None else max(1, workers)

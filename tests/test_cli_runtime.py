@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from backlit.runtime import Session, cli, output, providers
 from backlit.runtime.errors import BacklitError, OutputError, ProviderError, VerificationError
+from backlit.runtime.localize import fitted
 from click.testing import CliRunner
 from PIL import Image
 
@@ -240,7 +241,8 @@ def test_saliency_writes_maps_and_pictures(work, good, tmp_path):
 def test_localize_prints_the_boxes_of_the_session(work, good, recipe):
     result = run("localize", work / "m.onnx", *good, "--top", "2", "--recipe", recipe)
     assert result.exit_code == 0
-    truth = Session(work / "m.onnx", ["cpu"]).localize(good, top=2, recipe=recipe)
+    session = Session(work / "m.onnx", ["cpu"])
+    truth = session.localize(good, top=2, recipe=recipe)
     for path, line, one in zip(good, lines(result), truth, strict=True):
         assert list(line) == ["image", "width", "height", "results"]
         assert (line["image"], line["width"], line["height"]) == (str(path), one.width, one.height)
@@ -251,7 +253,7 @@ def test_localize_prints_the_boxes_of_the_session(work, good, recipe):
         assert [row["label"] for row in line["results"]] == list(one.labels)
         boxes = [None if box is None else list(box) for box in one.boxes]
         assert [row["box"] for row in line["results"]] == boxes
-        assert {row["recipe"] for row in line["results"]} == {recipe}
+        assert {row["recipe"] for row in line["results"]} == {fitted(recipe, session.contract).name}
 
 
 def test_boxes_do_not_depend_on_threads_or_order(work, good):
@@ -288,6 +290,7 @@ def test_one_bad_image_is_reported_and_loses_no_other(work, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [
         *(f"{number}.png" for number in range(4)),
         "boxes.jsonl",
+        "boxes.run.json",
     ]
 
 
@@ -345,7 +348,7 @@ def test_help_names_every_recipe():
 
     text = " ".join(run("localize", "-h").stdout.split())
     line = text.split("How a map becomes a box:")[1].split("[default")[0]
-    assert set(RECIPES) <= set(re.findall(r"\w+", line))
+    assert set(RECIPES) <= set(re.findall(r"[\w-]+", line))
 
 
 def test_a_bomb_among_others_is_one_line_and_no_warning(work, good):
@@ -485,10 +488,16 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(work, good, tmp_pat
     process = under_way(good * 500, "localize", work / "m.onnx", "-", "-o", tmp_path / "out")
     process.send_signal(signal.SIGINT)
     process.stdout.read()
-    assert process.stderr.read() == "interrupted\n"
+    said = process.stderr.read()
     process.stdout.close()
     process.stderr.close()
     assert process.wait(20) == 130
-    names = [path.name for path in (tmp_path / "out").iterdir()]
-    assert names
-    assert not [name for name in names if not name.endswith(".png") or name.startswith(".")]
+    text = (tmp_path / "out" / "boxes.jsonl").read_text()
+    done = [json.loads(line)["image"] for line in text.splitlines()]
+    assert text.endswith("\n")
+    assert done == [str(path) for path in (good * 500)[: len(done)]]
+    assert said == "the same command with --resume goes on from here\ninterrupted\n"
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    drawn = {f"{number:06d}_{Path(image).stem}.png" for number, image in enumerate(done, 1)}
+    assert drawn <= names - {"boxes.jsonl", "boxes.run.json"}
+    assert not [name for name in names if name.startswith(".")]
