@@ -14,7 +14,7 @@ from .progress import progress
 
 if TYPE_CHECKING:
     from .contract import Contract
-    from .evaluate import Evaluation
+    from .evaluation.measure import Evaluation
     from .report import Row
 
 
@@ -92,10 +92,11 @@ def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -
     same as metrics.json, a row per image in images.csv and a page with curves and pictures,
     report.html. A run that was stopped goes on when it is started again with the same -o.
     """
-    from . import evaluate_report, report
-    from .evaluate import measure
-    from .evaluate_summary import Summary, csv_text
-    from .records import Log
+    from . import report
+    from .evaluation import page
+    from .evaluation.measure import measure
+    from .evaluation.records import Log
+    from .evaluation.summary import Summary, csv_text
 
     # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -128,21 +129,21 @@ def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -
             "curves": summary.curves(),
         }
         by_name = {one.name: one for one in examples}
-        cases = evaluate_report.gallery(evaluation, summary.picks(gallery), by_name, log)
+        cases = page.gallery(evaluation, summary.picks(gallery), by_name, log)
         text = csv_text(log.read(names), evaluation.methods, errors)
     known = summary.metrics()
-    page = report.html(evaluate_report.page(evaluation, found, known, cases))
+    html = report.html(page.page(evaluation, found, known, cases))
     for name, content in (
         ("images.csv", text),
-        ("report.html", page),
+        ("report.html", html),
         ("metrics.json", json.dumps(found, indent=1) + "\n"),
     ):
         with output_module.whole_file(folder / name) as file:
             file.write(content.encode())
     click.echo(json.dumps(found))
     _show(
-        evaluate_report.rows(found["metrics"], known, evaluation.methods),
-        evaluate_report.columns(evaluation.methods),
+        page.rows(found["metrics"], known, evaluation.methods),
+        page.columns(evaluation.methods),
     )
     total = f"{summary.images} of {len(examples)} images on {evaluation.session.provider}"
     click.echo(f"{total}, report in {folder / 'report.html'}", err=True)
@@ -167,7 +168,7 @@ def _evaluation(
     **_: Any,
 ) -> Evaluation:
     from . import datasets, stages
-    from .evaluate import Evaluation
+    from .evaluation.measure import Evaluation
     from .explain import map_name
     from .localize import fitted
     from .session import Session

@@ -52,12 +52,12 @@ class Recipe:
     name: str
     saliency: Kind = "features"
     otherwise: str | None = None
-    crops: int = 2
+    crops: int = 1
     power: float = 0.7
     smoothing: float = 0.03
     seeds: Literal["quantile", "otsu"] = "otsu"
     foreground: float = 0.3
-    background: float = 0.7
+    background: float = 0.6
     middle: grabcut.Middle = "background"
     iterations: int = 0
     engine: Literal["grabcut", "threshold"] = "grabcut"
@@ -67,6 +67,7 @@ class Recipe:
 _PIXELS = Recipe(
     name="pixels",
     saliency="gradient",
+    crops=2,
     power=0.4,
     smoothing=0.05,
     foreground=0.5,
@@ -76,7 +77,6 @@ _PIXELS = Recipe(
 _BARE = Recipe(
     name="",
     saliency="gradient",
-    crops=1,
     power=1.0,
     smoothing=0.0,
     seeds="quantile",
@@ -89,7 +89,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         # The class's own defaults: round numbers from a flat optimum on photos, checked on small
-        # objects off the centre, where a nearly full box is no good. Levels fit both, ranks do not.
+        # objects off the centre, where a nearly full box is no good (models/BOXES.md).
         Recipe(name="default", otherwise="pixels"),
         # The best of the image's own gradient.
         _PIXELS,

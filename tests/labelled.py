@@ -7,9 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 from backlit.runtime import cli
 from click.testing import CliRunner
+from linear_file import write_linear_file
 from PIL import Image
-
-from .linear_file import write_linear_file
 
 LABELS = ("cat", "dog", "hen", "fox", "owl", "elk")
 SIDE = 32

@@ -56,7 +56,9 @@ def compare(shared: Path, single: Path, half: Path, images: list[Any], kernels: 
         else:
             feed = {"image": batch, "class_index": expected.classes}
             gradient, scores = engine.run(["gradient", "scores"], feed)
-        a, b = (g.reshape(len(part), -1).astype(np.float64) for g in (expected["gradient"], gradient))
+        a, b = (
+            g.reshape(len(part), -1).astype(np.float64) for g in (expected["gradient"], gradient)
+        )
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         cosines.append((a * b).sum(1) / np.where(lengths == 0, np.nan, lengths))
         lost = (a != 0).any(1) & ~(b != 0).any(1)

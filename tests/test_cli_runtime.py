@@ -14,9 +14,8 @@ from backlit.runtime import Session, cli, output, providers
 from backlit.runtime.errors import BacklitError, OutputError, ProviderError, VerificationError
 from backlit.runtime.localize import fitted
 from click.testing import CliRunner
+from linear_file import write_linear_file
 from PIL import Image
-
-from .linear_file import write_linear_file
 
 LABELS = ("cat", "dog", "hen", "fox", "owl")
 PROGRAM = [sys.executable, "-m", "backlit.runtime"]

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from backlit import models
 from backlit.export import export
-from backlit.runtime import Session, datasets, evaluate_maps, metrics
-from backlit.runtime.evaluate import Evaluation, class_rows
-from backlit.runtime.evaluate_summary import Summary
+from backlit.runtime import Session, datasets
+from backlit.runtime.evaluation import maps as evaluate_maps
+from backlit.runtime.evaluation import metrics
+from backlit.runtime.evaluation.measure import Evaluation, class_rows
+from backlit.runtime.evaluation.summary import Summary
 from backlit.runtime.grabcut import evidence
 from backlit.runtime.localize import centred_box, get_recipe, iou
-from PIL import Image
-
-from .labelled import (
+from labelled import (
     LABELS,
     RECIPE,
     SIDE,
@@ -26,6 +26,7 @@ from .labelled import (
     write_voc,
     write_wsolevaluation,
 )
+from PIL import Image
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ import pytest
 from backlit.runtime.cli_evaluate import evaluate as command
 from backlit.runtime.datasets import FORMATS
 from backlit.runtime.localize import RECIPES
+from labelled import RECIPE, evaluate, result_of, table_of, write_classifier, write_wsolevaluation
 from PIL import Image
-
-from .labelled import RECIPE, evaluate, result_of, table_of, write_classifier, write_wsolevaluation
 
 
 @pytest.fixture(scope="module")

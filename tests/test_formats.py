@@ -10,9 +10,8 @@ import pytest
 from backlit.runtime import Session, cli, formats
 from backlit.runtime.output import Names
 from click.testing import CliRunner
+from linear_file import write_linear_file
 from PIL import Image
-
-from .linear_file import write_linear_file
 
 LABELS = ("cat, 'tabby' & <kin>", "Hündin")
 FRAME = 40

@@ -183,7 +183,9 @@ def test_recipes_by_name():
     own = dataclasses.replace(RECIPES["default"], name="own", iterations=2)
     assert module.get_recipe(own) is own
     assert module.get_recipe("paper") is RECIPES["paper"]
-    with pytest.raises(OptionError, match="choose one of: default, pixels, paper, textbook, threshold"):
+    with pytest.raises(
+        OptionError, match="choose one of: default, pixels, paper, textbook, threshold"
+    ):
         module.get_recipe("papre")
 
 

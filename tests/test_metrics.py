@@ -9,7 +9,7 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import metrics
+from backlit.runtime.evaluation import metrics
 
 T = len(metrics.SCORE_THRESHOLDS)
 

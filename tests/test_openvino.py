@@ -14,8 +14,7 @@ from backlit import models
 from backlit.runtime import Session, providers
 from backlit.runtime import session as session_module
 from backlit.runtime.errors import ModelError, ProviderError
-
-from .linear_file import write_linear_file
+from linear_file import write_linear_file
 
 HERE = providers.probe("openvino")
 pytestmark = pytest.mark.skipif(not HERE.loads, reason=f"make openvino runs these: {HERE.reason}")

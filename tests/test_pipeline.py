@@ -16,9 +16,8 @@ from backlit.runtime.inputs import Inputs
 from backlit.runtime.localize import RECIPES
 from backlit.runtime.output import Names
 from backlit.runtime.stages import PAUSE
+from linear_file import write_linear_file
 from PIL import Image
-
-from .linear_file import write_linear_file
 
 PROGRAM = [sys.executable, "-m", "backlit.runtime"]
 BEST = np.array([[-1]])

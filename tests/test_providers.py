@@ -8,8 +8,7 @@ import onnxruntime
 import pytest
 from backlit.runtime import providers
 from backlit.runtime.errors import ModelError, OptionError, ProviderError
-
-from .linear_file import write_linear_file
+from linear_file import write_linear_file
 
 # Where CUDA really loads, the failing path cannot be tested.
 NO_CUDA = pytest.mark.skipif(

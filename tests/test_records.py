@@ -4,7 +4,7 @@ import json
 
 import pytest
 from backlit.runtime.errors import OutputError
-from backlit.runtime.records import Log
+from backlit.runtime.evaluation.records import Log
 
 
 def log_at(path, **changes):

@@ -6,9 +6,8 @@ import onnxruntime
 import pytest
 from backlit.runtime.errors import ModelError
 from backlit.runtime.wire import metadata, without_outputs
+from linear_file import write_linear_file
 from onnx import TensorProto, helper
-
-from .linear_file import write_linear_file
 
 
 def two_outputs():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from .datasets_base import (
+from .base import (
     Box,
     DatasetError,
     Example,

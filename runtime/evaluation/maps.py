@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ..datasets import Example
+from ..grabcut import evidence
+from ..image import Prepared
+from ..localize import Recipe
+from ..output import folder as make_folder
+from ..output import whole_file
 from . import metrics
-from .datasets import Example
-from .grabcut import evidence
-from .image import Prepared
-from .localize import Recipe
-from .output import folder as make_folder
-from .output import whole_file
 from .records import Record
 
 Map = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .datasets_base import Box, Dataset, DatasetError, Example, Reading, malformed, read_text
+from .base import Box, Dataset, DatasetError, Example, Reading, malformed, read_text
 
 Found = dict[int, tuple[int, ...]]
 """Category index to the classifier's classes."""

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from . import pipeline
-from .charts import Chart, Series
-from .datasets import Example
-from .evaluate import CENTRED, Evaluation
-from .evaluate_summary import Metric, Pick
-from .grabcut import evidence
-from .localize import Localization
+from .. import pipeline
+from ..charts import Chart, Series
+from ..datasets import Example
+from ..grabcut import evidence
+from ..localize import Localization
+from ..render import heatmap
+from ..report import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
+from .measure import CENTRED, Evaluation
 from .records import Log, Record
-from .render import heatmap
-from .report import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
+from .summary import Metric, Pick
 
 Pixels = npt.NDArray[np.uint8]
 

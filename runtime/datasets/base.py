@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .errors import BacklitError
+from ..errors import BacklitError
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; x1 and y1 exclusive."""

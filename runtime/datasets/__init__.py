@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .datasets_base import Box, Dataset, DatasetError, Example, Reading
-from .datasets_boxes import read_coco, read_voc
-from .datasets_classes import map_classes
-from .datasets_text import read_ilsvrc, read_wsolevaluation
+from .base import Box, Dataset, DatasetError, Example, Reading
+from .boxes import read_coco, read_voc
+from .classes import map_classes
+from .text import read_ilsvrc, read_wsolevaluation
 
 __all__ = ["FORMATS", "Box", "Dataset", "DatasetError", "Example", "read"]
 

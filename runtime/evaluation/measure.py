@@ -21,11 +21,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import image as image_module
-from . import pipeline
-from .datasets import Dataset, Example
-from .errors import BacklitError, ImageError
-from .evaluate_maps import (
+from .. import image as image_module
+from .. import pipeline
+from ..datasets import Dataset, Example
+from ..errors import BacklitError, ImageError
+from ..localize import Recipe, centred_box, get_recipe
+from ..output import file_hash
+from ..pipeline import Result
+from ..saliency import Saliency, ranks
+from ..session import Session
+from .maps import (
     Map,
     centred_map,
     heatmap_paths,
@@ -33,12 +38,7 @@ from .evaluate_maps import (
     save_heatmap,
     score_map,
 )
-from .localize import Recipe, centred_box, get_recipe
-from .output import file_hash
-from .pipeline import Result
 from .records import Log, Record
-from .saliency import Saliency, ranks
-from .session import Session
 
 Baselines = Literal["all", "centred", "none"]
 

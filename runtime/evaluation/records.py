@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .errors import OutputError
+from ..errors import OutputError
 
 Record = dict[str, Any]
 

@@ -6,7 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-from .datasets_base import (
+from .base import (
     Box,
     DatasetError,
     Example,
