@@ -7,7 +7,7 @@ ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
 
-.PHONY: demo test lint openvino oracle zoo boxes bench precision clean
+.PHONY: demo test lint openvino oracle zoo boxes throughput bench precision clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -63,9 +63,14 @@ zoo: .venv/ready-test
 	$(BIN)/python tests/zoo_run.py --only "$(ONLY)"
 	$(BIN)/python tests/zoo_run.py --timm --only "$(ONLY)"
 
-# Boxes on labelled real photos, beside the textbook pipeline and a blind centred box.
+# Boxes on labelled real photos, beside the textbook pipeline and a blind centred box: half an
+# hour; goes on where it stopped.
 boxes: .venv/ready-test
 	$(BIN)/python tests/dev_boxes.py
+
+# Images per second from JPEG to boxes, beside the script that everybody writes first.
+throughput: .venv/ready-test
+	$(BIN)/python tests/throughput.py $(FOLDER)
 
 # Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
 # models/BENCH.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"

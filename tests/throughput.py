@@ -1,6 +1,6 @@
 """Images per second from JPEG to boxes, beside the script that everybody writes first.
 
-    python tests/throughput.py FOLDER [--arch NAME] [--images N] [--tops 1,5]
+    python tests/throughput.py [FOLDER] [--arch NAME] [--images N] [--tops 1,5]
 
 The obvious script: Pillow decodes and resizes, PyTorch's autograd gives the gradient of a score,
 its quantiles seed a mask, cv2.grabCut with 5 iterations cuts it at the network's size; one process,
@@ -248,7 +248,8 @@ def memory(file: Path, files: list[Path], lengths: list[int], folder: Path) -> N
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Images per second, beside the obvious script.")
-    parser.add_argument("folder", type=Path, help="JPEG files")
+    own = shared_data() / "images" / "ilsvrc_val_227"
+    parser.add_argument("folder", type=Path, nargs="?", default=own, help="JPEG files")
     parser.add_argument("--arch", help="torchvision classifier, with random weights")
     parser.add_argument("--images", type=int, default=96, help="at most so many")
     parser.add_argument("--chunk", type=int, default=16, help="images per turn")
@@ -256,6 +257,9 @@ def main() -> int:
     parser.add_argument("--lengths", default="100,1000", help="of the lists; empty: no memory")
     arguments = parser.parse_args()
     suffixes = (".jpg", ".jpeg")
+    if not arguments.folder.is_dir():
+        print(f"{arguments.folder} is no folder: name one with JPEG files", file=sys.stderr)
+        return 1
     files = sorted(one for one in arguments.folder.iterdir() if one.suffix.lower() in suffixes)
     files = files[: arguments.images]
     if len(files) <= WARM:
