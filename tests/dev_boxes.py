@@ -1,6 +1,6 @@
 """How many boxes are right on real photos: recipes, the textbook's and a blind box.
 
-    python tests/dev_boxes.py [--limit N] [--write]
+    python tests/dev_boxes.py [--limit N] [--write] [--restart]
 
 Exports SqueezeNet 1.1 and MobileNetV2, runs ``backlit evaluate`` on the ILSVRC photos of the shared
 data (the folder in BACKLIT_SHARED, else ``shared`` beside the repository) once per recipe, into
@@ -12,6 +12,7 @@ recipes with each other and with nothing else.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,7 +86,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Share of right boxes on labelled photos.")
     parser.add_argument("--limit", type=int, help="only the first so many images")
     parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--restart", action="store_true", help="drop what earlier runs left")
     arguments = parser.parse_args()
+    if arguments.restart:
+        shutil.rmtree(OUT, ignore_errors=True)
     data = shared_data()
     if not (data / "manifest.json").exists():
         print(

@@ -70,7 +70,7 @@ def page(
         ("file", f"{found['file']} (SHA-256 {found['file_sha256'][:16]})"),
         ("data set", found["dataset"]),
         ("images", f"{found['images']}" + (f", {len(failed)} more failed" if failed else "")),
-        ("recipe", f"{found['recipe']}, {found['crops']} views"),
+        ("recipe", f"{found['recipe']}, {found['crops']} view{'s' * (found['crops'] > 1)}"),
         ("provider", found["provider"]),
         *(("note", note) for note in found["notes"]),
         *((f"failed: {one['image']}", one["error"]) for one in failed[:20]),
