@@ -13,6 +13,11 @@ from typing import IO, TYPE_CHECKING, Any
 
 from .errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from .localize import Localization
 
@@ -36,6 +41,24 @@ def folder(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise problem(target, error) from error
     return target
+
+
+def alone(file: IO[bytes], path: Path) -> None:
+    """Hold a file that is open, until it is closed, against other processes that want it alone.
+
+    Raises:
+        OutputError: one holds it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{path} is being written by another run.", "wait for it, or give -o another folder."
+        ) from error
+    except OSError:  # a file system without locks
+        return
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from .errors import OptionError, OutputError
-from .output import problem, whole_file
+from .output import alone, problem, whole_file
 from .stages import Pause
 
 Line = dict[str, Any]
@@ -152,10 +152,14 @@ class RunLog:
             if self.path.exists():
                 self.path.replace(self._previous)
             self._note(finished=False)
-            return self.path.open("wb")
+            file = self.path.open("wb")
+            alone(file, self.path)
+            return file
+        file = self.path.open("ab")
+        alone(file, self.path)
         self._note(finished=False)
-        os.truncate(self.path, self._end)  # a line that was torn
-        return self.path.open("ab")
+        file.truncate(self._end)  # a line that was torn
+        return file
 
     def _note(self, finished: bool) -> None:
         with whole_file(self._side) as file:

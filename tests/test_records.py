@@ -1,6 +1,7 @@
 """The log of an evaluation: JSON lines that survive a kill."""
 
 import json
+import sys
 
 import pytest
 from backlit.runtime.errors import OutputError
@@ -65,3 +66,16 @@ def test_log_of_something_else_is_refused(tmp_path, header):
     assert path.read_bytes() == header
     with Log(path, {"a": 1}, restart=True) as log:
         assert len(log) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_two_runs_cannot_write_one_log(tmp_path):
+    path = tmp_path / "r.jsonl"
+    with log_at(path) as log:
+        log.add({"image": "one"})
+        for restart in (False, True):
+            with pytest.raises(OutputError, match="is being written by another run"):
+                Log(path, {"a": 1, "b": [1, 2]}, restart)
+        log.add({"image": "two"})
+    with log_at(path) as log:
+        assert len(log) == 2

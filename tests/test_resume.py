@@ -244,3 +244,18 @@ def test_an_empty_list_leaves_nothing(work, tmp_path):
     result = run("localize", work / "m.onnx", "-", "-o", tmp_path / "out", stdin="\n")
     assert result.exit_code == 2
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_two_runs_cannot_resume_one_folder(tmp_path):
+    with RunLog(tmp_path, {}, resume=False) as log:
+        log.add({"image": "a"})
+    with RunLog(tmp_path, {}, resume=True) as one, RunLog(tmp_path, {}, resume=True) as other:
+        for log in (one, other):
+            log.skip(iter(["a"]))
+        one.add({"image": "b"})
+        with pytest.raises(OutputError, match="is being written by another run"):
+            other.add({"image": "b"})
+        one.add({"image": "c"})
+    lines = (tmp_path / "boxes.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"] for line in lines] == ["a", "b", "c"]

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import OutputError
+from ..output import alone
 
 Record = dict[str, Any]
 
@@ -39,8 +40,10 @@ class Log:
         self._offsets: dict[str, int] = {}
         try:
             with ExitStack() as stack:
-                mode = "r+b" if path.exists() and not restart else "w+b"
-                self._file = stack.enter_context(path.open(mode))
+                self._file = stack.enter_context(path.open("r+b" if path.exists() else "w+b"))
+                alone(self._file, path)
+                if restart:
+                    self._file.truncate(0)
                 self._end = self._recover()
                 self._file.truncate(self._end)
                 if not self._end:
