@@ -47,13 +47,14 @@ def alone(file: IO[bytes], path: Path) -> None:
     """Hold a file that is open, until it is closed, against other processes that want it alone.
 
     Raises:
-        OutputError: one holds it.
+        OutputError: one holds it; the file is closed.
     """
     if fcntl is None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        file.close()
         raise OutputError(
             f"{path} is being written by another run.", "wait for it, or give -o another folder."
         ) from error
