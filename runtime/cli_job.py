@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -16,6 +17,7 @@ from .errors import BacklitError, OptionError
 from .progress import progress
 
 if TYPE_CHECKING:
+    from .explain import Kind
     from .runlog import RunLog
     from .session import Maps, Session
     from .stages import Pause
@@ -63,15 +65,80 @@ def crops_option(default: str) -> Callable[[Function], Function]:
     )
 
 
+_SALIENCY = [
+    click.option(
+        "--samples", type=int, help="smoothgrad: noisy copies of the image.  [default: 50]"
+    ),
+    click.option(
+        "--noise",
+        type=float,
+        help="smoothgrad: the noise's standard deviation, as a share of the image's value range.  "
+        "[default: 0.15]",
+    ),
+    click.option(
+        "--signed",
+        is_flag=True,
+        default=None,
+        help="smoothgrad: average gradients with their signs instead of saliency maps; needs a "
+        "file with gradient, as do ig and gradxinput.",
+    ),
+    click.option("--seed", type=int, help="smoothgrad: of the noise.  [default: 0]"),
+    click.option("--steps", type=int, help="ig: points on the path.  [default: 50]"),
+    click.option(
+        "--baseline",
+        type=click.Choice(["black", "mean", "blur"]),
+        help="ig: the path's begin: black, the classifier's mean colour, or the image blurred.  "
+        "[default: black]",
+    ),
+]
+_BELONGS = {
+    "smoothgrad": ("samples", "noise", "signed", "seed"),
+    "ig": ("steps", "baseline"),
+}
+
+
 def saliency_option(default: str) -> Callable[[Function], Function]:
-    """``--saliency``."""
-    return click.option(
+    """``--saliency`` and the options of its methods; the command takes ``kind``, or None."""
+    choice = click.option(
         "--saliency",
-        "kind",
-        type=click.Choice(["gradient", "features", "gradcam", "layercam"]),
-        help="Which of the file's maps: the paper's gradient of the score by the pixels, or one of "
-        f"feature maps.  [default: {default}]",
+        "name",
+        type=click.Choice(
+            ["gradient", "features", "gradcam", "layercam", "smoothgrad", "ig", "gradxinput"]
+        ),
+        help="Which map: the paper's gradient of the score by the pixels; one of feature maps; or "
+        "made of many gradients: SmoothGrad, Integrated Gradients; or gradient times input.  "
+        f"[default: {default}]",
     )
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def command(*args: Any, name: str | None, **options: Any) -> Any:
+            own = {key: options.pop(key) for keys in _BELONGS.values() for key in keys}
+            given = {key: value for key, value in own.items() if value is not None}
+            return function(*args, kind=_kind(name, given), **options)
+
+        made = cast(Function, command)
+        for option in reversed([choice, *_SALIENCY]):
+            made = option(made)
+        return made
+
+    return decorate
+
+
+def _kind(name: str | None, given: dict[str, Any]) -> Kind | None:
+    """The kind of map that the options say."""
+    for key in given:
+        owner = next(owner for owner, keys in _BELONGS.items() if key in keys)
+        if name != owner:
+            raise OptionError(
+                f"--{key} is an option of {owner}, and --saliency is {name or 'not given'}.",
+                f"add --saliency {owner}, or leave --{key} out.",
+            )
+    if name not in _BELONGS:
+        return cast("Kind | None", name)
+    from .attribution import IntegratedGradients, SmoothGrad
+
+    return SmoothGrad(**given) if name == "smoothgrad" else IntegratedGradients(**given)
 
 
 class Job:

@@ -34,6 +34,7 @@ _PICTURES = click.option(
 Examples:
   backlit saliency model.backlit.onnx photo.jpg -o out
   backlit saliency model.backlit.onnx photos/ --class tabby --class 7 --crops 10 -o out
+  backlit saliency model.backlit.onnx photo.jpg --saliency smoothgrad --samples 25 -o out
   find photos -name '*.jpg' | backlit saliency model.backlit.onnx - --top 3""",
 )
 @common

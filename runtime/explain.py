@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from . import attribution
 from . import crops as crops_module
+from .attribution import IntegratedGradients, Many, SmoothGrad
 from .contract import Contract
-from .errors import no_map
+from .errors import OptionError, no_map
 from .image import Prepared
 
 if TYPE_CHECKING:
     from .session import Outputs, Session
 
 Array = npt.NDArray[np.float32]
-Kind = Literal["gradient", "features", "gradcam", "layercam"]
-"""Which of a file's maps: ``gradient`` is the paper's saliency, max over channels of its abs."""
+Kind = (
+    Literal["gradient", "features", "gradcam", "layercam", "smoothgrad", "ig", "gradxinput"] | Many
+)
+"""How a map is made. ``gradient`` is the paper's saliency, max over channels of its abs;
+``features``, ``gradcam`` and ``layercam`` are maps of the file as they are; ``smoothgrad`` and
+``ig`` are `SmoothGrad` and `IntegratedGradients` with their defaults; ``gradxinput`` is gradient
+times input. Of ``ig`` and ``gradxinput``, which are in units of the score, a pixel shows the abs of
+the sum over its channels: how much it adds to the score, or takes from it."""
+
+
+def method(kind: Kind) -> Kind:
+    """A kind, with the options of the methods that have some."""
+    if kind == "smoothgrad":
+        return SmoothGrad()
+    return IntegratedGradients() if kind == "ig" else kind
 
 
 def map_name(kind: Kind, contract: Contract) -> str:
@@ -27,10 +43,29 @@ def map_name(kind: Kind, contract: Contract) -> str:
         OptionError: the file has none.
     """
     names = [made.name for made in contract.maps]
-    name = kind if kind != "gradient" or "saliency" not in names else "saliency"
+    how = method(kind)
+    if isinstance(how, SmoothGrad):
+        if how.signed:
+            return _signed("SmoothGrad of signed gradients", names)
+        how = "gradient"
+    if isinstance(how, IntegratedGradients):
+        return _signed("Integrated Gradients", names)
+    if how == "gradxinput":
+        return _signed("gradient times input", names)
+    name = how if how != "gradient" or "saliency" not in names else "saliency"
     if name not in names:
-        raise no_map("saliency" if kind == "gradient" else kind, names)
+        raise no_map("saliency" if how == "gradient" else how, names)
     return name
+
+
+def _signed(what: str, names: Collection[str]) -> str:
+    if "gradient" not in names:
+        raise OptionError(
+            f"{what} needs the gradient with its signs, which the file does not return; "
+            f"it has: {', '.join(names)}.",
+            "export it with --output saliency,features,gradient.",
+        )
+    return "gradient"
 
 
 def explain(
@@ -46,7 +81,7 @@ def explain(
         session: an open file.
         images: N prepared images.
         index: int64 [N,K] class indices or (negative) ranks, of the scores averaged over views.
-        batch: views per run.
+        batch: views, or points of a method that takes many, per run.
         kind: which map; a coarse one is enlarged to the view's pixels, linear between its cells.
 
     Returns:
@@ -55,23 +90,24 @@ def explain(
     Raises:
         OptionError: the file has no such map.
     """
+    how = method(kind)
+    map_name(how, session.contract)  # or an error before anything runs
     views = np.concatenate([image.views for image in images])
     count = len(images[0].views)
     # Views may rank the classes differently; what counts is the rank of their mean score. Mostly
-    # they agree, or see the same classes in another order.
-    scores, classes, maps = _run(session, views, np.repeat(index, count, axis=0), batch, kind)
+    # they agree, or see the same classes in another order. Before a method that takes many points
+    # this run is for the scores alone, and one class is the least it can have.
+    many = isinstance(how, Many)
+    asked = np.repeat(index[:, :1] if many else index, count, axis=0)
+    scores, classes, maps = _run(session, views, asked, batch, how)
     mean = scores.reshape(len(images), count, -1).astype(np.float64).mean(axis=1)
     order = np.argsort(-mean, axis=1, kind="stable")
     by_rank = np.take_along_axis(order, np.clip(-1 - index, 0, order.shape[1] - 1), axis=1)
     target = np.repeat(np.where(index < 0, by_rank, index), count, axis=0)
-    same = target[:, :, None] == classes[:, None, :]
-    maps = np.take_along_axis(maps, same.argmax(2)[:, :, None, None], axis=1)
-    lacks = ~same.any(2)
-    for most in sorted(set(lacks.sum(1)) - {0}):  # the views that lack so many classes
-        rows = np.flatnonzero(lacks.sum(1) == most)
-        places = np.nonzero(lacks[rows])[1].reshape(-1, most)
-        wanted = np.take_along_axis(target[rows], places, axis=1)
-        maps[rows[:, None], places] = _run(session, views[rows], wanted, batch, kind)[2]
+    if isinstance(how, Many):
+        maps = attribution.maps(session, views, target, how, batch)
+    else:
+        maps = _of_targets(session, views, target, classes, maps, batch, how)
     found = []
     for row, image in enumerate(images):
         own = _enlarged(maps[row * count : (row + 1) * count], *image.views.shape[1:3])
@@ -82,23 +118,49 @@ def explain(
     return found
 
 
+def _of_targets(
+    session: Session,
+    views: npt.NDArray[np.uint8],
+    target: npt.NDArray[np.int64],
+    classes: npt.NDArray[np.int64],
+    maps: Array,
+    batch: int,
+    kind: Kind,
+) -> Array:
+    """The maps of the target classes [V,K]: those that were made, and runs for the rest."""
+    same = target[:, :, None] == classes[:, None, :]
+    maps = np.take_along_axis(maps, same.argmax(2)[:, :, None, None], axis=1)
+    lacks = ~same.any(2)
+    for most in sorted(set(lacks.sum(1)) - {0}):  # the views that lack so many classes
+        rows = np.flatnonzero(lacks.sum(1) == most)
+        places = np.nonzero(lacks[rows])[1].reshape(-1, most)
+        wanted = np.take_along_axis(target[rows], places, axis=1)
+        maps[rows[:, None], places] = _run(session, views[rows], wanted, batch, kind)[2]
+    return maps
+
+
 def _run(
     session: Session, views: npt.NDArray[np.uint8], index: npt.NDArray[np.int64], batch: int,
     kind: Kind,
 ) -> tuple[Array, npt.NDArray[np.int64], Array]:  # fmt: skip
-    parts = [
-        session.run(views[start : start + batch], index[start : start + batch])
-        for start in range(0, len(views), batch)
-    ]
+    """Scores, classes and maps; those of the one-run kinds."""
+    values = attribution.graph_values(session, views)
+    parts, maps = [], []
+    for start in range(0, len(views), batch):
+        part = values[start : start + batch]
+        parts.append(session.run(part, index[start : start + batch]))
+        maps.append(_map(session, parts[-1], part, kind))
     return (
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.classes for part in parts]),
-        np.concatenate([_map(part, kind) for part in parts]),
+        np.concatenate(maps),
     )
 
 
-def _map(outputs: Outputs, kind: Kind) -> Array:
-    return outputs.saliency if kind == "gradient" else outputs[kind]
+def _map(session: Session, outputs: Outputs, values: npt.NDArray[Any], kind: Kind) -> Array:
+    if kind == "gradxinput":
+        return np.abs(attribution.gradient_times_input(session, outputs, values))
+    return outputs[kind] if isinstance(kind, str) and kind != "gradient" else outputs.saliency
 
 
 def _enlarged(maps: Array, height: int, width: int) -> Array:

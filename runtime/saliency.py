@@ -30,8 +30,9 @@ class Saliency:
         classes: int64 [K], class indices.
         labels: their names; None if the file has no labels.
         scores: float32 [K], unnormalised class scores, averaged over the views.
-        maps: float32 [K,fh,fw], max over channels of abs(d score / d image), averaged over the
-            views (paper, sections 3 and 3.1); score per unit of the graph's ``image`` values.
+        maps: float32 [K,fh,fw], averaged over the views (paper, section 3): max over channels of
+            abs(d score / d image), score per unit of the graph's ``image`` values (section 3.1),
+            or the kind of map that was asked for.
         prepared: the frame that the maps belong to, and the way back to the original's pixels.
     """
 

@@ -192,8 +192,10 @@ class Session:
             crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
                 section 3). Ranks are those of the scores averaged over the views.
             batch: views per run; None: 4 on a CPU, 16 on a GPU.
-            kind: which of the file's maps: ``gradient``, the paper's saliency, or ``features``,
-                ``gradcam``, ``layercam``, made of feature maps and enlarged to the image's pixels.
+            kind: which map: ``gradient``, the paper's saliency; ``features``, ``gradcam`` or
+                ``layercam``, made of feature maps and enlarged to the image's pixels;
+                ``smoothgrad``, ``ig`` (Integrated Gradients), or either with options
+                (``attribution.SmoothGrad``, ``attribution.IntegratedGradients``); ``gradxinput``.
 
         Returns:
             One result per image, in order.
