@@ -37,6 +37,7 @@ COMMANDS = {
     "info": Lazy(".cli_info", "info", "Show what a Backlit file says about itself."),
     "saliency": Lazy(".cli_run", "saliency", "Show where the classifier looked."),
     "localize": Lazy(".cli_run", "localize", "Find object boxes from where it looked."),
+    "visualize": Lazy(".cli_visualize", "visualize", "Draw what scores highest for a class."),
     "evaluate": Lazy(".cli_evaluate", "evaluate", "Measure its boxes on labelled images."),
     "bench": Lazy("..export.cli_bench", "bench", "Compare its time with peers and a forward pass."),
     "doctor": Lazy(".cli_info", "doctor", "Show what is installed and which providers load."),

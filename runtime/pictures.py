@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .classmodel import ClassModel
 from .image import Prepared
 from .localize import Localization
 from .output import whole_file
-from .render import overlay
+from .render import contact_sheet, overlay
 from .saliency import Saliency
 
 LONGEST = 640
@@ -69,15 +70,28 @@ def localization_sheet(small: Pixels, found: Localization, prepared: Prepared) -
     return _stack(rows)
 
 
+def class_sheet(models: Sequence[ClassModel]) -> Pixels:
+    """Class models of one file in rows, each with its class and the score of its picture.
+
+    Returns:
+        uint8 [...,...,3].
+    """
+    return contact_sheet(
+        [one.picture for one in models],
+        [_caption(one.index, one.label, one.score) for one in models],
+    )
+
+
 def save(path: Path, picture: Pixels) -> None:
-    """Write a picture uint8 [h,w,3] as PNG, whole or not at all.
+    """Write a picture uint8 [h,w,3] RGB or [h,w,1] grey as PNG, whole or not at all.
 
     Raises:
         OutputError: it cannot be written.
     """
     with whole_file(path) as file:
         # Level 6, the default, takes twice the time for 1 % of the size.
-        Image.fromarray(picture).save(file, "png", compress_level=4)
+        pixels = picture[..., 0] if picture.shape[2] == 1 else picture
+        Image.fromarray(pixels).save(file, "png", compress_level=4)
 
 
 def save_maps(path: Path, maps: npt.NDArray[np.float32]) -> None:
@@ -90,7 +104,7 @@ def save_maps(path: Path, maps: npt.NDArray[np.float32]) -> None:
         np.save(file, maps)
 
 
-def _caption(index: np.int64, label: str | None, score: np.float32) -> str:
+def _caption(index: np.int64 | int, label: str | None, score: np.float32) -> str:
     return f"{label or f'class {index}'}, score {score:.2f}"
 
 

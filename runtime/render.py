@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bisect
 import functools
+import math
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -20,6 +22,8 @@ Pixels = npt.NDArray[np.uint8]
 _AREA = 320 * 320
 _LEAST, _MOST = 128, 640
 _GAP = 8
+# Sheets of very many pictures get smaller ones.
+_WIDEST = 4096
 _FONT = 17
 
 _PLAIN = {"ß": "ss", "ø": "o", "æ": "ae", "\N{MULTIPLICATION SIGN}": "x"} | dict.fromkeys(
@@ -100,6 +104,43 @@ def overlay(
     text = shorten(caption, row_width - 2 * _GAP)
     pen.text((_GAP, strip + high + strip / 2), text, fill=_INK, font=_font(_FONT), anchor="lm")
     return np.asarray(sheet)
+
+
+def contact_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Pixels:
+    """Pictures of one size in rows, each above its caption.
+
+    Args:
+        pictures: uint8 [h,w,3] RGB, or [h,w,1] grey, at least one. Small ones are enlarged.
+        captions: one each; cut with an ellipsis where the picture is too narrow.
+
+    Returns:
+        uint8 [H2,W2,3] RGB.
+    """
+    columns = _columns(len(pictures))
+    high, wide = panel_size(*pictures[0].shape[:2])
+    scale = min(1.0, _WIDEST / (columns * wide))
+    high, wide = max(1, round(high * scale)), max(1, round(wide * scale))
+    strip = round(_FONT * 1.9)
+    rows = -(-len(pictures) // columns)
+    size = columns * (wide + _GAP) + _GAP, rows * (high + strip) + _GAP
+    sheet = Image.new("RGB", size, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        row, column = divmod(number, columns)
+        left, top = _GAP + column * (wide + _GAP), _GAP + row * (high + strip)
+        panel = _resize(_rgb(picture), high, wide).astype(np.uint8, copy=False)
+        pen.rectangle((left - 1, top - 1, left + wide, top + high), outline=_EDGE)
+        sheet.paste(Image.fromarray(panel), (left, top))
+        text = shorten(caption, wide)
+        pen.text((left, top + high + strip / 2), text, fill=_INK, font=_font(_FONT), anchor="lm")
+    return np.asarray(sheet)
+
+
+def _columns(count: int) -> int:
+    """At least as many columns as rows, and full rows if some sane number gives them."""
+    least = math.isqrt(count - 1) + 1
+    whole = (columns for columns in range(least, 2 * least) if count % columns == 0)
+    return next(whole, least)
 
 
 def panel_size(height: int, width: int) -> tuple[int, int]:
