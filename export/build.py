@@ -16,7 +16,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..runtime import contract as schema
 from ..runtime import output as output_files
-from ..runtime.contract import Contract, ImageInput, MapName, Normalisation, Score, Source
+from ..runtime.contract import Contract, ImageInput, MapName, Normalisation, Relu, Score, Source
 from ..runtime.errors import OptionError
 from . import normalise, rules
 from .autodiff import backward
@@ -25,6 +25,7 @@ from .context import shape_of, static
 from .merged import emitter
 from .optimise import optimise
 from .precision import PRECISIONS, lower
+from .relu import must_rectify
 from .rewrites import Target, chosen
 from .sources import load, to_onnx
 from .tensorrt import audit
@@ -73,6 +74,7 @@ def export(
     input: Literal["uint8", "float32"] = "uint8",  # noqa: A002  the option's name
     output: MapName | Sequence[MapName] = ("saliency", "features"),
     output_name: str | None = None,
+    relu: Relu = "gradient",
     weights: str | None = None,
     precision: Literal["fp16", "bf16"] | None = None,
     target: Target = "portable",
@@ -97,6 +99,8 @@ def export(
             [N,K,C,H,W], unreduced; ``features``, ``gradcam``, ``layercam`` [N,K,h,w], made of
             feature maps. Without the first two nothing is computed back to the pixels.
         output_name: the output that holds the scores; default: the first float one.
+        relu: the backward rule of rectifiers: ``gradient``, the true one; ``deconvnet`` and
+            ``guided``, for pictures (relu.py).
         weights: a torch state dict for torch sources.
         precision: compute in float16 or bfloat16 what can be without switching ReLU masks, the
             backward pass above all; inputs and outputs stay float32. Default: as the classifier.
@@ -111,6 +115,7 @@ def export(
         OutputError: the file cannot be written.
     """
     started, on = time.perf_counter(), chosen(target, without)
+    _known(relu)
     path = Path(path)
     output_files.folder(path.parent)
     classifier = load(source, weights)
@@ -144,8 +149,14 @@ def export(
             f"{computed_in}.",
             "leave --precision out.",
         )
+    if relu != "gradient" and computed_in == "int8":
+        raise OptionError(
+            f"--relu {relu} needs the classifier's ReLUs; a quantised one has them inside its "
+            "QuantizeLinear nodes.",
+            "export the classifier as it was before quantisation.",
+        )
     wanted = _maps(output)
-    classes, maps = wrap(model.graph, image, scores, spec, normalisation, wanted, on)
+    classes, maps, _ = wrap(model.graph, image, scores, spec, normalisation, wanted, on, relu)
     if not maps:
         raise OptionError(
             f"the classifier has no feature maps over the image, which {', '.join(wanted)} needs.",
@@ -166,6 +177,7 @@ def export(
         normalisation=normalisation,
         score=Score(classes, score_name, left_out),
         maps=maps,
+        relu=relu,
         precision=computed_in,
         labels=None if names is None else tuple(names),
     )
@@ -198,6 +210,7 @@ def differentiate(
     wrt: str | None = None,
     seed: str | None = None,
     *,
+    relu: Relu = "gradient",
     target: Target = "portable",
     without: Collection[str] = (),
 ) -> onnx.ModelProto:
@@ -208,6 +221,7 @@ def differentiate(
         output: name of a float output, default the first; its elements are summed.
         wrt: name of a float input, default the first.
         seed: name of a new input [K, *output's shape] of upstream gradients; without it, ones.
+        relu: the backward rule of rectifiers, as for ``export``.
         target: the engine whose favourite operators are used; every engine runs every model.
         without: names of rewrites (rewrites.py) to leave out.
 
@@ -218,7 +232,9 @@ def differentiate(
     Raises:
         ModelError: no such input or output, or no differentiable path between them.
         UnsupportedOperatorError: lists all operators on the path without a rule.
+        OptionError: another rule than the gradient, and no rectifier to follow it.
     """
+    _known(relu)
 
     def locate(model: ir.Model) -> normalise.Path:
         last = named(model.graph.outputs, output, "output")
@@ -238,7 +254,9 @@ def differentiate(
         lead = ir.node("Shape", [upstream], attributes={"start": 0, "end": 1}, name="K")
         graph.append(lead)
         op = emitter(graph, lead.outputs[0], on)
+    op.relu = relu
     (gradient,) = backward(op, [source], last, upstream)
+    must_rectify(op)
     gradient = op.Squeeze(gradient, [0]) if seed is None else op.Identity(gradient)
     gradient.name, gradient.dtype = "gradient", source.dtype
     gradient.shape = ir.Shape([*([] if seed is None else ["K"]), *(source.shape or ())])
@@ -271,6 +289,11 @@ def save(model: ir.Model, path: Path) -> int:
     with output_files.whole_files(path, path.with_name(f"{path.name}.data")) as folder:
         ir.save(model, folder / path.name, external_data=f"{path.name}.data")
         return sum(f.stat().st_size for f in folder.iterdir())
+
+
+def _known(relu: str) -> None:
+    if relu not in (rules := get_args(Relu)):
+        raise OptionError(f"There is no ReLU rule {relu!r}.", f"choose among {', '.join(rules)}.")
 
 
 def _maps(output: MapName | Sequence[MapName]) -> tuple[MapName, ...]:

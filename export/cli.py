@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import onnx
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..runtime import contract as schema
-from ..runtime.contract import Contract, Verification
+from ..runtime.contract import Contract, Relu, Verification
 from ..runtime.errors import OptionError
 from . import build
 from .registry import NO_GRADIENT, RULES
@@ -111,6 +111,11 @@ Examples:
     callback=lambda ctx, parameter, value: tuple(name.strip() for name in value.split(",")),
     help="Maps to return: saliency (the paper's) or gradient (unreduced), features, gradcam, "
     "layercam (of feature maps: without the first two a file is about twice as fast).",
+)  # fmt: skip
+@click.option(
+    "--relu", type=click.Choice(list(get_args(Relu))), default="gradient", show_default=True,
+    help="Backward rule of ReLUs: the true gradient, or what deconvnet and guided backpropagation "
+    "make of it, for pictures.",
 )  # fmt: skip
 @click.option("--output-name", help="Which output of the model holds the scores.")
 @click.option("--weights", help="A state dict for torch sources ('random' for torchvision).")

@@ -11,13 +11,17 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import onnx_ir as ir
 
+from ..runtime.contract import Relu
 from ..runtime.errors import ModelError
 from .rewrites import PORTABLE
+
+if TYPE_CHECKING:
+    from .relu import Rectifier
 
 Operand: TypeAlias = ir.Value | float | Sequence[int] | np.ndarray[Any, Any] | None
 Shape: TypeAlias = tuple[int | None, ...]
@@ -120,6 +124,7 @@ class Ops:
         on: names of the rewrites (rewrites.py) that rules may use.
         dtype: float type of the constants; the engine sets it to the node's.
         rectified: gradients that are zero already wherever their tensor is not positive.
+        relu: the backward rule of rectifiers (relu.py), and ``rectifiers``: those met.
     """
 
     def __init__(
@@ -138,6 +143,8 @@ class Ops:
         self._folded: dict[ir.Value, ir.Value] = {}
         self._small: dict[ir.Value, ir.Value] = {}  # before they were expanded
         self.rectified: set[ir.Value] = set()
+        self.relu: Relu = "gradient"
+        self.rectifiers: list[Rectifier] = []
         self.lead = self.const([lead]) if isinstance(lead, int) else lead
 
     def __getattr__(self, op_type: str) -> Callable[..., Any]:

@@ -22,8 +22,8 @@ from .context import Ops, constant
 
 _ELEMENTWISE = frozenset({
     "Abs", "Add", "And", "Cast", "Clip", "Div", "Equal", "Exp", "Greater", "HardSigmoid",
-    "Identity", "Less", "Max", "Min", "Mul", "Neg", "Not", "Or", "Pow", "Sigmoid", "Sign", "Sqrt",
-    "Sub", "Sum", "Tanh", "Where",
+    "Identity", "LeakyRelu", "Less", "Max", "Min", "Mul", "Neg", "Not", "Or", "Pow", "Relu",
+    "Sigmoid", "Sign", "Sqrt", "Sub", "Sum", "Tanh", "Where",
 })  # fmt: skip
 _BY_AXES = {
     "Slice": 3,

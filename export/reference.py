@@ -185,17 +185,21 @@ def _along(parameter: Any, x: Any, axis: int) -> Any:
 
 
 class Evaluator:
-    """A model computing in float64; ``smooth`` (always, where it is quantised) around an anchor."""
+    """A model computing in float64; ``smooth`` (always, where it is quantised) around an anchor.
 
-    def __init__(self, source: Detached, smooth: bool = False) -> None:
+    ``kept``: what there is held to the anchor, if not roundings, maxima and ReLUs as they are.
+    """
+
+    def __init__(self, source: Detached, smooth: bool = False, kept: Kept | None = None) -> None:
         expanded = attach(upgraded(source.proto), source.weights)
         quantised.expand(expanded)
-        model, self._kept = detach(expanded), Kept()
+        model, self._kept = detach(expanded), kept or Kept()
         proto = to_double(model.proto)
         small = [t for t in proto.graph.initializer if t.name not in model.weights]
         del proto.graph.initializer[:]
         proto.graph.initializer.extend(small)
-        self.smooth = smooth or any("Quantize" in node.op_type for node in proto.graph.node)
+        quantises = any("Quantize" in node.op_type for node in proto.graph.node)
+        self.smooth = smooth or kept is not None or quantises
         ops = self._kept.ops() if self.smooth else [MaxPool]
         self._weights = {name: _double(array(t)) for name, t in model.weights.items()}
         self._evaluator = ReferenceEvaluator(proto, new_ops=[LRN, Erf, Gelu, Pad, *ops])

@@ -6,19 +6,21 @@ maximum over channels. Both are ordinary nodes in the same graph, so one file is
 
 from __future__ import annotations
 
+import dataclasses
 import typing
 from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
 
-from ..runtime.contract import ImageInput, Map, MapName, Normalisation
+from ..runtime.contract import ImageInput, Map, MapName, Normalisation, Relu
 from ..runtime.errors import ModelError
 from .autodiff import backward
 from .batch import BATCH
 from .context import Ops, shape_of
 from .features import emit, plan
 from .merged import emitter
+from .relu import Rectifier, must_rectify
 from .rewrites import PORTABLE
 
 RESERVED = ("image", "class_index", "scores", "class", "score", *typing.get_args(MapName))
@@ -34,7 +36,8 @@ def wrap(
     normalisation: Normalisation,
     maps: Sequence[MapName],
     on: Collection[str] = PORTABLE,
-) -> tuple[int, tuple[Map, ...]]:
+    relu: Relu = "gradient",
+) -> tuple[int, tuple[Map, ...], list[Rectifier]]:
     """Give the graph Backlit's inputs and outputs, and the backward pass between them.
 
     Args:
@@ -45,13 +48,15 @@ def wrap(
             classifier has none. A last output, the gradient, keeps its name while the graph is
             optimised; the last step takes it out.
         on: names of the rewrites wanted.
+        relu: the backward rule of rectifiers.
 
     Returns:
-        The number of classes, and the maps.
+        The number of classes, the maps, and the rectifiers between image and scores.
 
     Raises:
         ModelError: the scores are not one number per class.
         UnsupportedOperatorError: operators between image and scores have no rule.
+        OptionError: a rule for rectifiers, and none to follow it.
     """
     for value in (*graph.initializers.values(), *(y for n in graph for y in n.outputs)):
         if value.name in RESERVED:
@@ -65,6 +70,7 @@ def wrap(
     graph.sort()
 
     op = emitter(graph, lead.outputs[0], on, prefix="classes")
+    op.relu = relu
     dims = shape_of(scores)
     if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
         raise ModelError(
@@ -93,6 +99,7 @@ def wrap(
     planned = plan(graph, pixels, scores, spec, maps)
     taps = list(dict.fromkeys(grid.value for grids in planned.values() for grid in grids))
     g, *others = backward(op, [pixels, *taps], scores, seed)  # [K, N, C, H, W]
+    must_rectify(op)
 
     op.prefix, op.dtype = "saliency", ir.DataType.FLOAT
     if dtype != ir.DataType.FLOAT:
@@ -110,6 +117,8 @@ def wrap(
             result, made = emit(op, name, planned[name], dict(zip(taps, others, strict=True)))
         else:
             continue
+        if relu != "gradient":
+            made = dataclasses.replace(made, definition=f"{made.definition}; d by the {relu} rule")
         channels = [spec.channels] if name == "gradient" else []
         result.shape = ir.Shape([BATCH, "K", *channels, made.height, made.width])
         result.name, result.dtype = name, ir.DataType.FLOAT
@@ -122,7 +131,7 @@ def wrap(
     score_output.dtype = score.dtype = ir.DataType.FLOAT
     graph.outputs[:] = [score_output, chosen, score, *results, g]
     graph.sort()
-    return classes, tuple(described)
+    return classes, tuple(described), op.rectifiers
 
 
 def _prologue(

@@ -108,7 +108,8 @@ class Verification:
     """How the gradient was checked at export, and what came out.
 
     Attributes:
-        reference: ``torch.autograd`` or ``finite differences, float64``.
+        reference: ``torch.autograd`` or ``finite differences, float64``; where ``relu`` is not the
+            gradient, differences of the classifier with its ReLUs held to the slopes of the rule.
         cosine: cosine between Backlit's gradient and the reference's (1.0 is perfect).
         relative_l2: ``||ours - reference|| / ||reference||``.
         samples: gradients (autograd) or directions (finite differences) compared.

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from ..context import Ops, args
 from ..registry import NOTHING, Grads, vjp
+from ..relu import max_with_zero
 
 
 @vjp("Add", "Sum", broadcast=True)
@@ -62,6 +63,8 @@ def power(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
 @vjp("Max", "Min", broadcast=True)
 def extremum(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     """The inputs that equal the result share g evenly (as torch.maximum does at ties)."""
+    if node.op_type == "Max" and (answer := max_with_zero(op, node, g)) is not None:
+        return answer
     hits = [op.Cast(op.Equal(x, node.outputs[0]), to=int(op.dtype)) for x in args(node)]
     share = g / op.Sum(*hits)
     return [share * hit for hit in hits]

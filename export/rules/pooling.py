@@ -33,6 +33,7 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     rank, size = len(win.kernel), list(static(x, 2))
     source = x.producer()
     after_relu = source is not None and source.op_type == "Relu" and "pooled-relu" in op.on
+    after_relu = after_relu and op.relu != "deconvnet"  # which does not mask by x
     if after_relu:
         g = op.gate(g, y)  # the mask of x's Relu, on the smaller tensor
     axes = [i for i in range(rank) if win.kernel[i] > 1 or win.strides[i] > 1]
