@@ -162,7 +162,15 @@ def integrated_gradients(
     Returns:
         float64 [V,K,H,W], in units of the score: the sum over channels of
         ``(x - baseline) * mean gradient`` on the path, so that a pixel's value is what it adds.
+
+    Raises:
+        OptionError: the file's rule of ReLU is not the gradient's, so that nothing adds up.
     """
+    if (rule := session.contract.relu) != "gradient":
+        raise OptionError(
+            f"{session.path} returns {rule} maps, and Integrated Gradients are made of gradients.",
+            "export the classifier without --relu.",
+        )
     x = graph_values(session, views).astype(np.float32)
     start = baseline_values(session, views, method.baseline).astype(np.float32)
     way = x - start

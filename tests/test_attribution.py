@@ -479,3 +479,12 @@ def test_mistakes_are_usage_errors_with_the_fix(tmp_path, photo, command, words,
     assert result.exit_code == 2
     assert problem in result.stderr
     assert fix in result.stderr
+
+
+def test_integrated_gradients_refuse_what_is_no_gradient(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    file = tmp_path / "guided.onnx"
+    export(model, file, size=8, output=("saliency", "gradient"), relu="guided", check=False)
+    with pytest.raises(OptionError, match=r"returns guided maps(.|\n)*without --relu"):
+        Session(file).saliency(np.zeros((8, 8, 3), np.uint8), [0], kind="ig")
