@@ -35,7 +35,7 @@ def test_commands_and_options_of_the_readme_exist() -> None:
         words = line.split("#")[0].split()
         assert words[1] in COMMANDS, line
         shown = CliRunner().invoke(main, [words[1], "-h"]).output
-        for option in re.findall(r"(?<= )--?[a-z]+", line.split("#")[0]):
+        for option in re.findall(r"(?<= )--?[a-z][a-z0-9-]*", line.split("#")[0]):
             assert re.search(rf"{option}\b", shown), (option, line)
 
 
