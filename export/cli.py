@@ -259,9 +259,12 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
 
 
 def _describe(result: Verification) -> str:
+    rounding = ""
+    if result.exact is not None:
+        rounding = f", by rounding: {result.exact:.1e} computed in float64"
     return (
         f"agrees with {result.reference}: cosine {result.cosine:.7f}, "
-        f"relative L2 {result.relative_l2:.1e} ({result.samples} samples)"
+        f"relative L2 {result.relative_l2:.1e}{rounding} ({result.samples} samples)"
     )
 
 

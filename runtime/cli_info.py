@@ -104,6 +104,8 @@ def _lines(contract: Contract) -> list[tuple[str, str]]:
         return [*lines, ("verified", "no")]
     text = f"against {checked.reference}: cosine {checked.cosine:.8f}, "
     text += f"relative L2 {checked.relative_l2:.2e}, {checked.samples} samples"
+    if checked.exact is not None:
+        text += f"; by rounding: {checked.exact:.2e} computed in float64"
     return [*lines, ("verified", text)]
 
 
