@@ -88,8 +88,7 @@ def plan(
     """
     if not set(maps) & set(DEFINITIONS):
         return {}
-    found = [grid(v, spec.height, spec.width) for v in waists(graph, image, scores)]
-    grids = [g for g in found if g is not None]
+    grids = _coarsening(graph, image, scores, spec)
     fine = [g for g in grids if spec.height <= COARSEST * g.height]
     before = [g for i, g in enumerate(grids, 1) if i <= LAST * len(grids) and g in fine]
     planned: dict[MapName, list[Grid]] = {}
@@ -107,6 +106,27 @@ def plan(
             "layercam": (fine or grids)[-1:],
         }
     return {name: planned[name] for name in maps if name in planned}
+
+
+def _coarsening(graph: ir.Graph, image: ir.Value, scores: ir.Value, spec: ImageInput) -> list[Grid]:
+    """The tensors that everything goes through and that lie over the image, in order.
+
+    They get coarser on the way. What is finer than one before it only looks like one (attention
+    weights [N, heads, 16, 16], say), and so do cells on their way to become tokens, [N, C, cells].
+    """
+    grids: list[Grid] = []
+    for value in waists(graph, image, scores):
+        found = grid(value, spec.height, spec.width)
+        if found is None:
+            continue
+        if grids:
+            last = grids[-1]
+            cells = last.height * last.width
+            finer = found.height > 1.25 * last.height  # padding adds a cell or two
+            if finer or (found.tokens and shape_of(value)[2] == cells):
+                continue
+        grids.append(found)
+    return grids
 
 
 def emit(

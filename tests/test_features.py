@@ -138,9 +138,9 @@ def test_tokens_lie_over_the_image(tmp_path):
     assert (made.height, made.width) == (4, 4)
     right = gradients(model.head(tensors[-1][:, 0]), tensors, INDEX)
     each = [scaled(np.abs(g).mean(-1)[:, :, 1:].reshape(2, 3, 4, 4)) for g in right[:-1]]
-    # Of convolution, tokens, tokens with the class token and four sums: the second and the third.
-    assert len(made.tensors) == 2
-    np.testing.assert_allclose(found["features"], (each[1] + each[2]) / 2, rtol=2e-4, atol=1e-5)
+    # Of convolution, tokens, tokens with the class token and four sums: 5 of 7, the second sum.
+    assert len(made.tensors) == 1
+    np.testing.assert_allclose(found["features"], each[2], rtol=2e-4, atol=1e-5)
 
 
 def test_half_precision_keeps_the_scale(residual, tmp_path):
@@ -300,3 +300,25 @@ def test_a_session_computes_only_the_maps_it_is_asked_for(residual, tmp_path):
     (boxes,) = lean.localize(picture[0])
     (same,) = whole.localize(picture[0])
     assert boxes.boxes == same.boxes
+
+
+class Attention(nn.Module):
+    """Patches of 8 pixels, then tokens that attend to themselves, without a skip connection."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 6, 8, 8)
+        self.down = nn.Conv2d(6, 6, 2, 2)
+        self.weigh = nn.Linear(4, 8 * 8 * 2)
+        self.head = nn.Linear(2 * 8 * 8, 5)
+
+    def forward(self, x):
+        t = torch.tanh(self.down(torch.tanh(self.patch(x)))).flatten(2)
+        weights = torch.softmax(self.weigh(t.mean(1)).reshape(-1, 2, 8, 8), -1)
+        return self.head(torch.sin(weights).flatten(1))
+
+
+def test_attention_weights_are_no_feature_map(tmp_path):
+    torch.manual_seed(0)
+    contract = export(Attention(), tmp_path / "m.onnx", size=SIDE, output=ALL).contract
+    assert [(made.height, made.width) for made in contract.maps[1:]] == [(2, 2)] * 3
