@@ -7,6 +7,7 @@ next to nothing beside it. They are coarse, and much calmer: what boxes are best
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
@@ -89,22 +90,17 @@ def plan(
     if not set(maps) & set(DEFINITIONS):
         return {}
     grids = _coarsening(graph, image, scores, spec)
+    if not grids:
+        return {}
     fine = [g for g in grids if spec.height <= COARSEST * g.height]
-    before = [g for i, g in enumerate(grids, 1) if i <= LAST * len(grids) and g in fine]
-    planned: dict[MapName, list[Grid]] = {}
-    if before or grids:
-        last = (before or fine or grids)[-1]
-        middle = [
-            g
-            for i, g in enumerate(grids, 1)
-            if FIRST * len(grids) <= i <= LAST * len(grids)
-            and (g.height, g.width) == (last.height, last.width)
-        ]
-        planned = {
-            "features": middle or [last],
-            "gradcam": grids[-1:],
-            "layercam": (fine or grids)[-1:],
-        }
+    first, end = math.ceil(FIRST * len(grids)) - 1, math.floor(LAST * len(grids))
+    last = ([g for g in grids[:end] if g in fine] or fine or grids)[-1]
+    size = last.height, last.width
+    planned: dict[MapName, list[Grid]] = {
+        "features": [g for g in grids[first:end] if (g.height, g.width) == size] or [last],
+        "gradcam": grids[-1:],
+        "layercam": (fine or grids)[-1:],
+    }
     return {name: planned[name] for name in maps if name in planned}
 
 

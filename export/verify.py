@@ -75,7 +75,10 @@ def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -
         held = Held(source, contract, smooth_noise(contract)[1], measured.classes[:, 0])
         expected, found, scores = _differences(detach(source), measured, contract, held=held)
         if by_torch:  # that was of what PyTorch exported
-            scores = _scores(module, measured, contract)
+            import torch
+
+            with torch.no_grad():
+                scores = _scores(module, torch.tensor(measured.pixels), contract).numpy()
     elif by_torch:
         expected, found, scores = _autograd(module, measured, contract)
     else:
@@ -166,8 +169,8 @@ def _measure(model: Detached, contract: Contract, ranks: int, optimise: bool) ->
     ranks = min(ranks, contract.score.classes)
     runs = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
     index = np.tile(-1 - np.arange(ranks), (_IMAGES, 1))
-    pixels_only = [m.name for m in contract.maps if m.name in ("saliency", "gradient")]
-    names = ["scores", "class", GRADIENT, *pixels_only]
+    by_pixel = [m.name for m in contract.maps if m.name in ("saliency", "gradient")]
+    names = ["scores", "class", GRADIENT, *by_pixel]
     # A range that is measured at run time is that of the whole batch: then one image at a time.
     alone = any(node.op_type == "DynamicQuantizeLinear" for node in model.proto.graph.node)
     parts = [slice(i, i + 1) for i in range(_IMAGES)] if alone else [slice(None)]
@@ -177,7 +180,7 @@ def _measure(model: Detached, contract: Contract, ranks: int, optimise: bool) ->
     same = {"saliency": np.abs(gradient).max(2), "gradient": gradient}
     reduced = all(
         np.array_equal(np.concatenate([m[i] for m in made]), same[name], equal_nan=True)
-        for i, name in enumerate(pixels_only, 3)
+        for i, name in enumerate(by_pixel, 3)
     )
     return Measured(pixels, scores, classes, gradient.astype(np.float64), reduced)
 
@@ -191,10 +194,8 @@ def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Arra
     """
     import torch
 
-    module = copy.deepcopy(module).double()
     pixels = torch.tensor(measured.pixels, dtype=torch.float64, requires_grad=True)
-    x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
-    scores = module(x).flatten(1)
+    scores = _scores(module, pixels, contract)
     expected = np.empty_like(measured.gradient)
     for n, k in np.ndindex(*measured.classes.shape):
         score = scores[n, measured.classes[n, k]]
@@ -204,15 +205,10 @@ def _autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Arra
     return expected.reshape(rows), measured.gradient.reshape(rows), scores.detach().numpy()
 
 
-def _scores(module: Any, measured: Measured, contract: Contract) -> Array:
-    """The module's own scores [N, classes], in float64."""
-    import torch
-
-    pixels = torch.tensor(measured.pixels)
+def _scores(module: Any, pixels: Any, contract: Contract) -> Any:
+    """The module's own scores, a float64 tensor [N, classes], of the graph's own image values."""
     x = _preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
-    with torch.no_grad():
-        scores: Array = copy.deepcopy(module).double()(x).flatten(1).numpy()
-    return scores
+    return copy.deepcopy(module).double()(x).flatten(1)
 
 
 def _differences(

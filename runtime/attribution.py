@@ -239,16 +239,13 @@ def baseline_values(
     session: Session, views: npt.NDArray[np.uint8], baseline: Baseline
 ) -> npt.NDArray[Any]:
     """The baseline of each view uint8 [V,H,W,C], as the graph takes it."""
-    image = session.contract.image
     if baseline == "black":
         return graph_values(session, np.zeros_like(views))
     if baseline == "blur":
         return graph_values(session, np.stack([_blurred(view) for view in views]))
-    if image.dtype == "float32":
+    if session.contract.image.dtype == "float32":
         return np.zeros_like(graph_values(session, views))
-    scale, shift = map(np.array, session.contract.normalisation.affine())
-    colour = -shift / scale
-    mean = np.broadcast_to(colour[::-1] if image.colour == "BGR" else colour, views.shape)
+    mean = np.broadcast_to(session.contract.mean_pixel(), views.shape)
     return _shown(mean, np.dtype(np.uint8))
 
 

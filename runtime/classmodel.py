@@ -248,9 +248,7 @@ def _ordered(planes: npt.NDArray[Any], contract: Contract) -> npt.NDArray[Any]:
 
 def _mean(contract: Contract) -> Floats:
     """The pixel value that is normalised to zero: [C,1,1], RGB."""
-    scale, shift = (np.array(values) for values in contract.normalisation.affine())
-    mean = (-shift / scale)[None, :, None, None]
-    return np.asarray(_ordered(mean, contract)[0], np.float32)
+    return np.array(contract.mean_pixel(), np.float32)[:, None, None]
 
 
 def _pixels(image: Floats, mean: Floats) -> Pixels:

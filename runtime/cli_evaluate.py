@@ -169,7 +169,7 @@ def _evaluation(
 ) -> Evaluation:
     from . import datasets, stages
     from .evaluation.measure import Evaluation
-    from .explain import map_name
+    from .explain import map_name, offers
     from .localize import fitted
     from .session import Session
 
@@ -177,8 +177,8 @@ def _evaluation(
 
     def maps(contract: Contract) -> set[str]:
         names = {map_name(fitted(recipe, contract).saliency, contract)}
-        if baselines == "all":  # the textbook recipe cuts on the gradient
-            names |= {"saliency", "gradient"} & {made.name for made in contract.maps}
+        if baselines == "all" and offers("gradient", contract):  # the textbook recipe cuts on it
+            names.add(map_name("gradient", contract))
         return names
 
     session = Session(file, providers, threads, maps)

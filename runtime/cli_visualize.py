@@ -195,22 +195,13 @@ def _bar(total: int) -> Iterator[Callable[[int, float], None]]:
     if not sys.stderr.isatty():
         yield lambda _count, _score: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    # rich would redirect stdout, which is data, to the bar's console.
-    bar = Progress(
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.description}"),
-        Remaining(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )
-    with bar:
+    from .progress import stderr_bar
+
+    text = TextColumn("{task.description}")
+    with stderr_bar(BarColumn(), TaskProgressColumn(), text, Remaining()) as bar:
         task = bar.add_task("", total=total)
         yield lambda count, score: bar.update(
             task, advance=count, description=f"mean score {score:.2f}"

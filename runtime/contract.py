@@ -169,6 +169,12 @@ class Contract:
         """The map of that name; None if the file has none."""
         return next((found for found in self.maps if found.name == name), None)
 
+    def mean_pixel(self) -> list[float]:
+        """The pixel that the normalisation takes to zero: RGB or grey, 0..255 as a rule."""
+        scale, shift = self.normalisation.affine()
+        pixel = [-b / a for a, b in zip(scale, shift, strict=True)]
+        return pixel[::-1] if self.image.colour == "BGR" else pixel
+
     def to_json(self) -> str:
         """The metadata value: a JSON object, keys in the order of the fields above."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)

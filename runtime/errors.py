@@ -58,6 +58,10 @@ class ClassError(BacklitError):
     """A class index or label does not exist."""
 
 
+class DatasetError(BacklitError):
+    """A data set is incomplete, malformed, or does not fit the classifier."""
+
+
 class OutputError(BacklitError):
     """A result cannot be written."""
 

@@ -58,6 +58,15 @@ def map_name(kind: Kind, contract: Contract) -> str:
     return name
 
 
+def offers(kind: Kind, contract: Contract) -> bool:
+    """Whether a file has the output that a kind of map is made of."""
+    try:
+        map_name(kind, contract)
+    except OptionError:
+        return False
+    return True
+
+
 def _signed(what: str, names: Collection[str]) -> str:
     if "gradient" not in names:
         raise OptionError(

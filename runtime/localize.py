@@ -18,7 +18,7 @@ import numpy.typing as npt
 from . import grabcut
 from .contract import Contract
 from .errors import OptionError
-from .explain import Kind, map_name
+from .explain import Kind, map_name, offers
 from .grabcut import Mask
 
 Box = tuple[int, int, int, int]
@@ -62,6 +62,10 @@ class Recipe:
     iterations: int = 0
     engine: Literal["grabcut", "threshold"] = "grabcut"
     side: int | None = 64
+
+    def evidence(self, saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What the seeds are taken from: `grabcut.evidence` of a map, float32 [h,w] in 0..1."""
+        return grabcut.evidence(saliency, self.power, self.smoothing)
 
 
 _PIXELS = Recipe(
@@ -155,12 +159,9 @@ def fitted(recipe: str | Recipe, contract: Contract) -> Recipe:
         OptionError: no recipe has that name, or nothing takes its place.
     """
     chosen = get_recipe(recipe)
-    try:
-        map_name(chosen.saliency, contract)
-    except OptionError:
-        if chosen.otherwise is None:
-            raise
+    if chosen.otherwise is not None and not offers(chosen.saliency, contract):
         return fitted(chosen.otherwise, contract)
+    map_name(chosen.saliency, contract)  # or its error
     return chosen
 
 
@@ -235,7 +236,7 @@ def _segment(
     frame: npt.NDArray[np.uint8], saliency: npt.NDArray[np.float32], recipe: Recipe
 ) -> Mask:
     """The mask before its largest component is taken, bool [fh,fw]."""
-    values = grabcut.evidence(saliency, recipe.power, recipe.smoothing)
+    values = recipe.evidence(saliency)
     if not values.any():
         return np.zeros(values.shape, np.bool_)
     if recipe.engine == "threshold":

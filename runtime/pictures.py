@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .classmodel import ClassModel
 from .image import Prepared
 from .localize import Localization
 from .output import whole_file
 from .render import contact_sheet, overlay
 from .saliency import Saliency
+
+if TYPE_CHECKING:
+    from .classmodel import ClassModel
 
 LONGEST = 640
 """Longest side in pixels that is worth keeping of an image for a picture."""

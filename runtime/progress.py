@@ -5,9 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from .cli import show_error
 from .errors import BacklitError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+
+def stderr_bar(*columns: ProgressColumn) -> Progress:
+    """A bar of rich on stderr that is gone in the end and leaves stdout, which is data, alone."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(
+        *columns,
+        console=Console(stderr=True),
+        redirect_stdout=False,
+        redirect_stderr=False,
+        transient=True,
+    )
 
 
 @contextmanager
@@ -24,20 +42,9 @@ def progress(
     if total in (0, 1) or not sys.stderr.isatty() or (lines and sys.stdout.isatty()):
         yield (lambda: None), show_error
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    # rich would redirect stdout, which is data, to the bar's console.
-    bar = Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )
-    with bar:
+    with stderr_bar(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total, completed=done)
 
         def show(error: BacklitError) -> None:

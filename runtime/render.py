@@ -35,8 +35,7 @@ _PAPER = (250, 250, 250)
 _INK = (28, 28, 30)
 _FAINT = (110, 110, 116)
 _EDGE = (205, 205, 208)
-# A bright line inside a dark one is seen on any picture.
-_BRIGHT = (255, 214, 10)
+BRIGHT = (255, 214, 10)
 _DARK = (16, 16, 16)
 
 
@@ -81,9 +80,9 @@ def overlay(
     picture = _rgb(image)
     height, width = picture.shape[:2]
     high, wide = panel_size(height, width)
-    base = _resize(picture, high, wide).astype(np.uint8, copy=False)
+    base = resized(picture, high, wide).astype(np.uint8, copy=False)
     # The map is coloured after it is resized: averaged colours are not colours of the scale.
-    heat = heatmap(_resize(_finite(saliency), high, wide).astype(np.float32, copy=False))
+    heat = heatmap(resized(_finite(saliency), high, wide).astype(np.float32, copy=False))
     panels = [("image", base), ("saliency", heat)]
     if mask is not None:
         panels.append(("mask", _masked(base, mask)))
@@ -128,7 +127,7 @@ def contact_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Pixels
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(number, columns)
         left, top = _GAP + column * (wide + _GAP), _GAP + row * (high + strip)
-        panel = _resize(_rgb(picture), high, wide).astype(np.uint8, copy=False)
+        panel = resized(_rgb(picture), high, wide).astype(np.uint8, copy=False)
         pen.rectangle((left - 1, top - 1, left + wide, top + high), outline=_EDGE)
         sheet.paste(Image.fromarray(panel), (left, top))
         text = shorten(caption, wide)
@@ -196,7 +195,8 @@ def _rgb(image: Pixels) -> Pixels:
     return np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
 
 
-def _resize(array: npt.NDArray[Any], high: int, wide: int) -> npt.NDArray[Any]:
+def resized(array: npt.NDArray[Any], high: int, wide: int) -> npt.NDArray[Any]:
+    """A picture uint8 [h,w,3] or a map float32 [h,w] at another size."""
     smaller = high * wide < array.shape[0] * array.shape[1]
     # Cubic overshoots: sharp in a picture, but in a map it would draw saliency that is not there.
     larger = cv2.INTER_CUBIC if array.dtype == np.uint8 else cv2.INTER_LINEAR
@@ -217,22 +217,51 @@ def _masked(base: Pixels, mask: npt.NDArray[np.bool_]) -> Pixels:
         (soft > 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
     )
     cv2.drawContours(panel, contours, -1, _DARK, 4, cv2.LINE_AA)
-    cv2.drawContours(panel, contours, -1, _BRIGHT, 2, cv2.LINE_AA)
+    cv2.drawContours(panel, contours, -1, BRIGHT, 2, cv2.LINE_AA)
     return panel
 
 
-def _boxed(base: Pixels, box: Box | None, scale_x: float, scale_y: float) -> Pixels:
-    """The image with the box drawn just inside its edges."""
+def _boxed(base: Pixels, box: Box, scale_x: float, scale_y: float) -> Pixels:
+    """The image with the box."""
     panel = Image.fromarray(base)
-    if box is not None:
-        high, wide = base.shape[:2]
-        x0, y0 = round(box[0] * scale_x), round(box[1] * scale_y)
-        # Inclusive for Pillow, inside the panel, and never turned inside out by rounding.
-        x0, y0 = min(max(x0, 0), wide - 1), min(max(y0, 0), high - 1)
-        x1 = min(max(round(box[2] * scale_x) - 1, x0), wide - 1)
-        y1 = min(max(round(box[3] * scale_y) - 1, y0), high - 1)
-        pen = ImageDraw.Draw(panel)
-        pen.rectangle((x0, y0, x1, y1), outline=_DARK, width=5)
-        if min(x1 - x0, y1 - y0) >= 4:
-            pen.rectangle((x0 + 1, y0 + 1, x1 - 1, y1 - 1), outline=_BRIGHT, width=3)
+    x0, y0, x1, y1 = box
+    scaled = x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y
+    rectangle(ImageDraw.Draw(panel), scaled, panel.size, BRIGHT)
     return np.asarray(panel)
+
+
+def rectangle(
+    pen: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    size: tuple[int, int],
+    colour: tuple[int, int, int],
+    dash: int = 0,
+) -> None:
+    """Draw a box just inside its edges; a bright line inside a dark one is seen on any picture.
+
+    Args:
+        pen: of the picture.
+        box: x0, y0, x1, y1 in its pixels, x1 and y1 exclusive.
+        size: width and height of the picture, which the box is kept within.
+        colour: of the bright line.
+        dash: length of its dashes in pixels; 0 draws it whole.
+    """
+    # Inclusive for Pillow, inside the picture, and never turned inside out by rounding.
+    x0, y0 = (min(max(round(edge), 0), side - 1) for edge, side in zip(box[:2], size, strict=True))
+    x1 = min(max(round(box[2]) - 1, x0), size[0] - 1)
+    y1 = min(max(round(box[3]) - 1, y0), size[1] - 1)
+    pen.rectangle((x0, y0, x1, y1), outline=_DARK, width=5)
+    if min(x1 - x0, y1 - y0) < 4:
+        return
+    x0, y0, x1, y1 = x0 + 1, y0 + 1, x1 - 1, y1 - 1
+    if not dash:
+        pen.rectangle((x0, y0, x1, y1), outline=colour, width=3)
+        return
+    for start in range(x0, x1, 2 * dash):
+        end = min(start + dash, x1)
+        pen.rectangle((start, y0, end, y0 + 2), fill=colour)
+        pen.rectangle((start, y1 - 2, end, y1), fill=colour)
+    for start in range(y0, y1, 2 * dash):
+        end = min(start + dash, y1)
+        pen.rectangle((x0, start, x0 + 2, end), fill=colour)
+        pen.rectangle((x1 - 2, start, x1, end), fill=colour)

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .base import Box, Dataset, DatasetError, Example, Reading
+from ..errors import DatasetError
+from .base import Box, Dataset, Example, Reading
 from .boxes import read_coco, read_voc
 from .classes import map_classes
 from .text import read_ilsvrc, read_wsolevaluation

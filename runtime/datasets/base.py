@@ -8,14 +8,10 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import BacklitError
+from ..errors import DatasetError
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; x1 and y1 exclusive."""
-
-
-class DatasetError(BacklitError):
-    """A data set is incomplete, malformed, or does not fit the classifier."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from ..errors import DatasetError
 from .base import (
     Box,
-    DatasetError,
     Example,
     Reading,
     find_images,

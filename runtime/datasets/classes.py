@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .base import Box, Dataset, DatasetError, Example, Reading, malformed, read_text
+from ..errors import DatasetError
+from .base import Box, Dataset, Example, Reading, malformed, read_text
 
 Found = dict[int, tuple[int, ...]]
 """Category index to the classifier's classes."""

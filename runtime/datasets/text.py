@@ -6,9 +6,9 @@ import csv
 import re
 from pathlib import Path
 
+from ..errors import DatasetError
 from .base import (
     Box,
-    DatasetError,
     Example,
     Reading,
     find_images,

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ..datasets import Example
-from ..grabcut import evidence
 from ..image import Prepared
 from ..localize import Recipe
 from ..output import folder as make_folder
@@ -44,7 +43,7 @@ def score_map(prepared: Prepared, saliency: Map, recipe: Recipe) -> Map:
         scale_x=prepared.scale_x * prepared.width / MAP_SIDE,
         scale_y=prepared.scale_y * prepared.height / MAP_SIDE,
     )
-    values = view.map_to_original(evidence(saliency, recipe.power, recipe.smoothing))
+    values = view.map_to_original(recipe.evidence(saliency))
     low, high = values.min(), values.max()
     scaled: Map = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return scaled

@@ -25,6 +25,7 @@ from .. import image as image_module
 from .. import pipeline
 from ..datasets import Dataset, Example
 from ..errors import BacklitError, ImageError
+from ..explain import offers
 from ..localize import Recipe, centred_box, get_recipe
 from ..output import file_hash
 from ..pipeline import Result
@@ -86,7 +87,7 @@ class Evaluation:
         Without the textbook recipe where the file lacks the map that it starts from.
         """
         others = {"all": (TEXTBOOK, CENTRED), "centred": (CENTRED,), "none": ()}[self.baselines]
-        if not {"saliency", "gradient"} & {made.name for made in self.session.contract.maps}:
+        if not offers("gradient", self.session.contract):
             others = tuple(name for name in others if name != TEXTBOOK)
         return self.recipe.name, *(name for name in others if name != self.recipe.name)
 

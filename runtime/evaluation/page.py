@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
@@ -13,9 +12,8 @@ from PIL import Image, ImageDraw
 from .. import pipeline
 from ..charts import Chart, Series
 from ..datasets import Example
-from ..grabcut import evidence
 from ..localize import Localization
-from ..render import heatmap
+from ..render import BRIGHT, heatmap, rectangle, resized
 from ..report import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
 from .measure import CENTRED, Evaluation
 from .records import Log, Record
@@ -29,7 +27,7 @@ PICTURE_SIDE = 240
 _PICTURE_BYTES = 1_300_000
 """All pictures of a page, before base64 makes them a third longer."""
 
-_FOUND, _TRUE, _DARK = (255, 214, 10), (86, 180, 233), (16, 16, 16)
+_TRUE = (86, 180, 233)
 
 
 def rows(
@@ -197,8 +195,7 @@ def _case(
     given = small.shape[1] / record["size"][0], small.shape[0] / record["size"][1]
     true = [_scaled(box, given) for box in record["boxes"][pick.position]]
     box = found.boxes[0]
-    recipe = evaluation.recipe
-    heat = prepared.map_to_original(evidence(found.saliency[0], recipe.power, recipe.smoothing))
+    heat = prepared.map_to_original(evaluation.recipe.evidence(found.saliency[0]))
     mask = Image.fromarray(found.masks[0]).resize(small.shape[1::-1])
     label = found.labels[0] or f"class {int(found.classes[0])}"
     pictures = (
@@ -250,46 +247,17 @@ def _boxed(small: Pixels, found: Sequence[float] | None, true: Sequence[Sequence
     panel = Image.fromarray(small)
     pen = ImageDraw.Draw(panel)
     for box in true:
-        _rectangle(pen, box, panel.size, _TRUE, dash=8)
+        rectangle(pen, box, panel.size, _TRUE, dash=8)
     if found is not None:
-        _rectangle(pen, found, panel.size, _FOUND)
+        rectangle(pen, found, panel.size, BRIGHT)
     return np.asarray(panel)
-
-
-def _rectangle(
-    pen: ImageDraw.ImageDraw,
-    box: Sequence[float],
-    size: tuple[int, int],
-    colour: tuple[int, int, int],
-    dash: int = 0,
-) -> None:
-    x0, y0 = (min(max(round(edge), 0), side - 1) for edge, side in zip(box[:2], size, strict=True))
-    x1 = min(max(round(box[2]) - 1, x0), size[0] - 1)
-    y1 = min(max(round(box[3]) - 1, y0), size[1] - 1)
-    pen.rectangle((x0, y0, x1, y1), outline=_DARK, width=5)
-    if min(x1 - x0, y1 - y0) < 4:
-        return
-    x0, y0, x1, y1 = x0 + 1, y0 + 1, x1 - 1, y1 - 1
-    if not dash:
-        pen.rectangle((x0, y0, x1, y1), outline=colour, width=3)
-        return
-    for start in range(x0, x1, 2 * dash):
-        end = min(start + dash, x1)
-        pen.rectangle((start, y0, end, y0 + 2), fill=colour)
-        pen.rectangle((start, y1 - 2, end, y1), fill=colour)
-    for start in range(y0, y1, 2 * dash):
-        end = min(start + dash, y1)
-        pen.rectangle((x0, start, x0 + 2, end), fill=colour)
-        pen.rectangle((x1 - 2, start, x1, end), fill=colour)
 
 
 def _heated(small: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
     """The map in colour over the image in grey."""
     high, wide = small.shape[:2]
-    way = cv2.INTER_AREA if heat.size > high * wide else cv2.INTER_LINEAR
-    resized = cv2.resize(heat, (wide, high), interpolation=way).astype(np.float32, copy=False)
     grey = small.mean(axis=2, keepdims=True)
-    mixed = 0.35 * grey + 0.65 * heatmap(resized)
+    mixed = 0.35 * grey + 0.65 * heatmap(resized(heat, high, wide))
     panel: Pixels = np.rint(mixed).astype(np.uint8)
     return panel
 
