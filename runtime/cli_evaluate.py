@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import output as output_module
+from .cli_job import note_elsewhere, provider_option
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ Examples:
 )
 @click.option("--restart", is_flag=True, help="Drop what an earlier run left in the folder.")
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
+@provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
 @click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 16 on a GPU]")
 @click.pass_context
@@ -165,12 +167,14 @@ def _evaluation(
     providers: str | None,
     threads: int | None,
     batch: int | None,
+    settings: tuple[str, ...],
     **_: Any,
 ) -> Evaluation:
     from . import datasets, stages
     from .evaluation.measure import Evaluation
     from .explain import map_name, offers
     from .localize import fitted
+    from .provider_options import parse
     from .session import Session
 
     threads, runs = stages.plan(providers, threads, None)
@@ -181,7 +185,8 @@ def _evaluation(
             names.add(map_name("gradient", contract))
         return names
 
-    session = Session(file, providers, threads, maps)
+    session = Session(file, providers, threads, maps, parse(settings))
+    note_elsewhere(session)
     contract = session.contract
     chosen = fitted(recipe, contract)
     labelled = datasets.read(

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .contract import Contract
+from .contract import KEY, Contract
+
+if TYPE_CHECKING:
+    from .doctor import Diagnosis
 
 
 @click.command(
@@ -24,21 +30,27 @@ Examples:
 def info(file: str, as_json: bool) -> None:
     """Show what a Backlit FILE says about itself: input, classes, gradient, verification."""
     from .binding import read_metadata
-    from .providers import open_session
+    from .providers import check_file, open_session
 
-    session = open_session(file, ["cpu"], optimise=False).session
-    contract = read_metadata(session, file)
-    inputs = [_tensor(value) for value in session.get_inputs()]
-    outputs = [_tensor(value) for value in session.get_outputs()]
-    size = os.path.getsize(file)
+    check_file(Path(file))
+    size, engine = os.path.getsize(file), _engine(Path(file))
+    if engine is not None:  # the CPU has no use for it
+        contract, inputs, outputs = Contract.from_json(engine.pop(KEY), file), [], []
+    else:
+        session = open_session(file, ["cpu"], optimise=False).session
+        contract = read_metadata(session, file)
+        inputs = [_tensor(value) for value in session.get_inputs()]
+        outputs = [_tensor(value) for value in session.get_outputs()]
     if as_json:
         metadata = dataclasses.asdict(contract)
         facts = {"file": file, "bytes": size, "inputs": inputs, "outputs": outputs}
-        click.echo(json.dumps({**facts, "metadata": metadata}))
+        click.echo(json.dumps({**facts, "engine": engine, "metadata": metadata}))
         return
     click.echo(f"{file} ({_megabytes(size)})")
     for name, text in _lines(contract):
         click.echo(f"  {name:<14}{text}")
+    for name, value in (engine or {}).items():
+        click.echo(f"  {'engine ' + name:<14}{value}")
     for title, tensors in (("inputs", inputs), ("outputs", outputs)):
         for index, tensor in enumerate(tensors):
             shape = ",".join(str(dim) for dim in tensor["shape"])
@@ -53,31 +65,62 @@ Examples:
   backlit doctor
   backlit doctor --json | jq .chosen""",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="Only the JSON object.")
 def doctor(as_json: bool) -> None:
-    """Show what is installed, which execution providers really load, and what mends the rest."""
+    """Show what is installed, which execution providers really load, and what mends the rest.
+
+    The text is for people, on stderr; where stdout is no terminal it gets the same as one JSON
+    object.
+    """
     from .doctor import diagnose
 
     found = diagnose()
-    if as_json:
+    if not as_json:
+        for line in _report(found):
+            click.echo(line, err=True)
+    if as_json or not sys.stdout.isatty():
         click.echo(json.dumps(dataclasses.asdict(found)))
-        return
+
+
+def _engine(path: Path) -> dict[str, Any] | None:
+    """What a file that is a TensorRT engine says of it; and Backlit's own metadata."""
+    from .engine_options import ENGINE_KEY
+    from .errors import ModelError
+    from .wire import metadata
+
+    try:
+        entries = metadata(path.read_bytes())
+        return {**json.loads(entries[ENGINE_KEY]), KEY: entries.get(KEY)}
+    except (KeyError, ValueError, ModelError):  # no engine; the rest is said by ONNX Runtime
+        return None
+
+
+def _report(found: Diagnosis) -> Iterator[str]:
     versions = {"python": found.python, **(found.onnxruntime or {"onnxruntime": ""})}
-    for name, version in {**versions, **found.packages}.items():
-        click.echo(f"{name:<24}{version or 'not installed'}")
-    click.echo("\nproviders")
+    for name, version in {**versions, **found.packages, **found.wheels}.items():
+        yield f"{name:<28}{version or 'not installed'}"
+    if found.libraries:
+        yield "\nfor GPUs                    wanted   found"
+    for one in found.libraries:
+        here = one.version or ("not found" if one.missing else "yes")
+        where = f"  {one.path}" if one.path else ""
+        limit = f"CUDA {one.wanted}" if one.name == "driver" else str(one.wanted)
+        yield f"  {one.title:<26}{limit:<9}{here}{where}"
+        if one.problem:
+            yield f"    {one.problem}"
+    yield "\nproviders"
     for probe in found.providers:
         state = "loads" if probe.loads else "does not load" if probe.compiled else "not built in"
         taken = "  <- taken when none is named" if probe.name == found.chosen else ""
-        click.echo(f"  {probe.name:<10}{state}{taken}")
+        yield f"  {probe.name:<10}{state}{taken}"
         if not probe.loads:
-            click.echo(f"    why: {probe.reason}")
-            click.echo(f"    fix: {probe.fix}")
+            yield f"    why: {probe.reason}"
+            yield f"    fix: {probe.fix}"
     if found.packages["onnx"] is None:
-        click.echo("\nexport and verify need more: pip install 'backlit[export]'")
+        yield "\nexport and verify need more: pip install 'backlit[export]'"
     for trouble in found.troubles:
-        click.echo(f"\nproblem: {trouble.problem}\n  fix: {trouble.fix}")
-    click.echo("\n" + ("mend the above" if found.troubles else "ready"))
+        yield f"\nproblem: {trouble.problem}\n  fix: {trouble.fix}"
+    yield "\n" + ("mend the above" if found.troubles else "ready")
 
 
 def _lines(contract: Contract) -> list[tuple[str, str]]:

@@ -26,6 +26,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Line = dict[str, Any]
 Outcome = tuple[str | None, BacklitError | None, Line]
 
+provider_option = click.option(
+    "--provider-option",
+    "settings",
+    multiple=True,
+    metavar="PROVIDER.KEY=VALUE",
+    help="Option of an execution provider over Backlit's own, such as cuda.use_tf32=0; repeat for "
+    "more.",
+)
+"""``--provider-option``; the command takes ``settings``, the texts."""
+
 _OPTIONS = [
     click.argument("file", type=click.Path()),
     click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path()),
@@ -38,6 +48,7 @@ _OPTIONS = [
     ),
     click.option("--top", type=int, help="Explain the K best classes of each image.  [default: 1]"),
     click.option("--providers", help="Execution providers that must load, such as cuda,cpu."),
+    provider_option,
     click.option(
         "--threads",
         type=int,
@@ -163,6 +174,7 @@ class Job:
         providers: str | None,
         threads: int | None,
         batch: int | None,
+        settings: tuple[str, ...] = (),
         maps: Maps = None,
     ) -> None:
         if classes and top is not None:
@@ -170,16 +182,19 @@ class Job:
         # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         from .inputs import Inputs
+        from .provider_options import parse
         from .saliency import resolve
         from .session import Session
         from .stages import plan
 
+        options = parse(settings)
         self._ctx, self.batch = ctx, batch
         self._inputs = Inputs(images)
         self.numbered = self._inputs.streamed
         self.folder = None if output is None else output_module.folder(output)
         threads, self.runs = plan(providers, threads, self._inputs.total)
-        self.session: Session = Session(file, providers, threads, maps)
+        self.session: Session = Session(file, providers, threads, maps, options)
+        note_elsewhere(self.session)
         wanted = [int(text) if re.fullmatch(r"-?\d+", text) else text for text in classes]
         self.class_index = resolve(wanted or None, 1 if top is None else top, self.session.contract)
         self._names: dict[int, str] = {}
@@ -243,6 +258,14 @@ class Job:
                 self._names[number] = names.take(image)
                 number += 1
             yield image
+
+
+def note_elsewhere(session: Session) -> None:
+    """Say on stderr which nodes a GPU provider left to the CPU."""
+    if session.elsewhere:
+        from .placement import summary
+
+        click.echo(f"note: {summary(session.elsewhere, session.provider)}", err=True)
 
 
 def print_line(line: Line) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cli_job import note_elsewhere, provider_option
 from .errors import OptionError
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ Examples:
     "--seed", type=int, default=0, show_default=True, help="Of the shifts; same seed, same picture."
 )
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
+@provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
 @click.option("--batch", type=int, default=16, show_default=True, help="Classes drawn at once.")
 def visualize(
@@ -91,6 +93,7 @@ def visualize(
     providers: str | None,
     threads: int | None,
     batch: int,
+    settings: tuple[str, ...],
     **how: Any,
 ) -> None:
     """Draw the image that the classifier in FILE scores highest for each class.
@@ -105,6 +108,7 @@ def visualize(
     """
     from . import classmodel
     from . import output as output_module
+    from .provider_options import parse
     from .saliency import find
     from .session import Session
 
@@ -115,7 +119,9 @@ def visualize(
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")
     ascent = classmodel.Ascent(**how)
     output_module.folder(picture.parent)
-    session = Session(file, providers, threads, lambda one: classmodel.required(one, file))
+    options = parse(settings)
+    session = Session(file, providers, threads, lambda one: classmodel.required(one, file), options)
+    note_elsewhere(session)
     contract = session.contract
     # Two names of one class are one picture.
     index = list(dict.fromkeys(find(one, contract) for one in _listed(classes, contract)))

@@ -1,12 +1,23 @@
-"""The libraries that execution providers need: loading them, what is missing, what mends it."""
+"""The libraries that GPU providers need: loading them, which are there, and what mends the rest.
+
+A build of ONNX Runtime is linked with one major version of CUDA, cuDNN and TensorRT, and loads no
+other. It finds them where the system's loader looks, or where they are loaded already: so those of
+the nvidia-* and tensorrt-* wheels, which lie in site-packages, are loaded by their path first.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import functools
+import importlib.metadata
 import io
 import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # Its builds all own the module onnxruntime, so one is to go before another comes.
@@ -19,11 +30,65 @@ FIX_BUILD = {
 }
 """What brings a build of ONNX Runtime that contains a provider."""
 
+# Where a build's own libraries do not say: those of the builds of 2025 and 2026.
+_USUAL = {"cuda": 13, "cudnn": 9, "tensorrt": 10}
+_TITLES = {"driver": "NVIDIA driver", "cuda": "CUDA", "cudnn": "cuDNN", "tensorrt": "TensorRT"}
+_NEEDS = {"cuda": ("driver", "cuda", "cudnn"), "tensorrt": ("driver", "cuda", "cudnn", "tensorrt")}
+# The first driver for a major version of CUDA, on Linux (NVIDIA's CUDA release notes, table 2).
+_DRIVERS = {11: "450", 12: "525", 13: "580"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Component:
+    """What a GPU provider needs, and what of it is there.
+
+    Attributes:
+        name: ``driver``, ``cuda``, ``cudnn`` or ``tensorrt``.
+        wanted: the major version that this build of ONNX Runtime is linked with; of the driver,
+            the major version of CUDA that it must at least serve.
+        version: what the library itself says; of the driver, the newest CUDA that it serves. None
+            if it is not there or does not say.
+        path: the library's file, where the system says it.
+        missing: libraries that do not load.
+        others: files of other major versions, which this build cannot use.
+    """
+
+    name: str
+    wanted: int
+    version: str | None
+    path: str | None
+    missing: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The name that people know."""
+        return _TITLES[self.name]
+
+    @property
+    def too_old(self) -> bool:
+        """A driver for an older CUDA than this build of ONNX Runtime wants."""
+        if self.name != "driver" or self.version is None:
+            return False
+        return int(self.version.split(".")[0]) < self.wanted
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it; empty if nothing is."""
+        if self.missing:
+            title = self.title if self.name == "driver" else f"{self.title} {self.wanted}"
+            text = f"{title} is incomplete" if self.path else f"no {title}"
+            others = f", but {', '.join(self.others)}" if self.others else ""
+            return f"{text} ({', '.join(self.missing)} not found{others})"
+        if self.too_old:
+            return f"the NVIDIA driver serves CUDA {self.version}, and CUDA {self.wanted} is wanted"
+        return ""
+
 
 @functools.cache
 def preload(ort: Any) -> str:
-    """Load the CUDA libraries of the nvidia-* wheels; what was not found, or an empty text."""
-    if not hasattr(ort, "preload_dlls"):
+    """Load the libraries of the nvidia-* wheels; what was not found, or an empty text."""
+    if not hasattr(ort, "preload_dlls"):  # before 1.21
         return ""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):  # it prints what it cannot load
@@ -36,19 +101,100 @@ def preload(ort: Any) -> str:
     return f"libraries not found: {', '.join(names)}" if names else ""
 
 
-def missing_library(name: str) -> str:
-    """The library whose absence explains best why a provider does not load."""
-    wanted = {
-        "tensorrt": [("libcuda.so.1", "no NVIDIA driver"), ("libnvinfer.so.10", "no TensorRT 10")],
-        "cuda": [("libcuda.so.1", "no NVIDIA driver"), ("libcudnn.so.9", "no cuDNN 9")],
-    }
+@functools.cache
+def preload_tensorrt(ort: Any) -> None:
+    """Load TensorRT's libraries of the tensorrt-* wheels, which ``preload_dlls`` does not know.
+
+    They lie in the package ``tensorrt_libs``. It is not imported: it would load every library that
+    it has, the builder's for each generation of GPUs included; those that are needed are found by
+    ``libnvinfer`` itself, beside it.
+    """
+    major = wanted(ort)["tensorrt"]
+    first, *rest = _names("tensorrt", major)
+    for name in (first, _plugins(major), *rest):  # the others are linked with the first
+        _load(name)  # whether it does the provider's own attempt decides
+
+
+@functools.cache
+def wanted(ort: Any) -> dict[str, int]:
+    """The major versions of ``cuda``, ``cudnn`` and ``tensorrt`` that a build is linked with.
+
+    The onnxruntime module tells CUDA's; the others stand in the list of libraries that its provider
+    for TensorRT needs.
+    """
+    majors = dict(_USUAL)
+    if version := str(getattr(ort, "cuda_version", "") or ""):
+        majors["cuda"] = int(version.split(".")[0])
+    folder = Path(getattr(ort, "__file__", None) or ".").parent / "capi"
+    for path in folder.glob("*onnxruntime_providers_tensorrt.*"):
+        content = path.read_bytes()
+        for name, pattern in (
+            ("cudnn", rb"cudnn(?:\.so\.|64_)(\d+)\b"),
+            ("tensorrt", rb"nvinfer(?:\.so\.|_)(\d+)\b"),
+        ):
+            if match := re.search(pattern, content):
+                majors[name] = int(match[1])
+    return majors
+
+
+def components(ort: Any) -> tuple[Component, ...]:
+    """What CUDA and TensorRT need: the driver, CUDA, cuDNN and TensorRT, loaded if they can be."""
+    preload(ort)
+    preload_tensorrt(ort)
+    majors = {**wanted(ort), "driver": wanted(ort)["cuda"]}
     found = []
-    for library, meaning in wanted.get(name, []) if os.name == "posix" else []:
-        try:
-            ctypes.CDLL(library)
-        except OSError:
-            found.append(f"{meaning} ({library} not found)")
-    return ", ".join(found)
+    for name in _NEEDS["tensorrt"]:
+        loaded = {library: _load(library) for library in _names(name, majors[name])}
+        first = next(iter(loaded.values()))
+        missing = tuple(library for library, handle in loaded.items() if handle is None)
+        others = tuple(_others(name, majors[name])) if missing else ()
+        path = None if first is None else _path(first)
+        version = None if first is None else _version(name, first)
+        found.append(Component(name, majors[name], version, path, missing, others))
+    return tuple(found)
+
+
+def explain(name: str, ort: Any) -> tuple[str, str]:
+    """Why a provider that this build contains does not load, and what mends it.
+
+    Args:
+        name: short name.
+        ort: the onnxruntime module.
+
+    Returns:
+        The reason, empty if every library is there; and the fix.
+    """
+    if name not in _NEEDS:
+        return "", FIX_BUILD[name]
+    bad = {one.name: one for one in components(ort) if one.name in _NEEDS[name] and one.problem}
+    reason = "; ".join(one.problem for one in bad.values())
+    major = wanted(ort)["cuda"]
+    steps = []
+    if wheels := requirements(ort, set(bad)):
+        gone = _meta(ort) if "tensorrt" in bad else ""
+        steps.append(f"{gone}pip install {' '.join(wheels)}")
+    driver = f"for CUDA {major}" + (f" ({_DRIVERS[major]} or newer)" if major in _DRIVERS else "")
+    if "driver" in bad and bad["driver"].too_old:
+        steps.append(f"update the NVIDIA driver to one {driver}")
+    elif "driver" in bad:
+        steps.append(f"this needs an NVIDIA GPU with a driver {driver}")
+    if not bad:
+        steps.append("see that nvidia-smi lists a GPU here; start a container with --gpus all")
+    other = "--providers cuda or cpu" if name == "tensorrt" else "--providers cpu"
+    return reason, f"{'; '.join(steps)}; or without it: {other}."
+
+
+def requirements(ort: Any, missing: set[str]) -> list[str]:
+    """What to give to ``pip install`` for missing components, quoted for a shell."""
+    majors, wheels = wanted(ort), []
+    if missing & {"cuda", "cudnn"}:
+        # The extras name the wheels that this very build is linked with.
+        wheels.append("'onnxruntime-gpu[cuda,cudnn]'")
+    if "tensorrt" in missing:
+        cuda, major = majors["cuda"], majors["tensorrt"]
+        first = "10.13" if (cuda, major) == (13, 10) else str(major)  # the first there is for 13
+        wheels.append(f"'tensorrt-cu{cuda}>={first},<{major + 1}'")
+    return wheels
 
 
 def build_name(ort: Any) -> str:
@@ -57,22 +203,122 @@ def build_name(ort: Any) -> str:
     return f"{package} {ort.__version__}"
 
 
-def fix_load(name: str, ort: Any) -> str:
-    """What mends a provider that this build of ONNX Runtime contains and that does not load."""
-    major = str(getattr(ort, "cuda_version", "") or "13").split(".")[0]
-    libraries = "pip install 'backlit[gpu]' 'onnxruntime-gpu[cuda,cudnn]'"
-    needs = f"needs an NVIDIA GPU with its driver, CUDA {major} and cuDNN 9"
-    if name == "cuda":
-        return f"{libraries} ({needs}); without a GPU: --providers cpu."
-    if name == "tensorrt":
-        return (
-            f"{libraries} 'tensorrt-cu{major}>=10.13,<11' ({needs}, TensorRT 10); "
-            "without TensorRT: --providers cuda or cpu."
-        )
-    return FIX_BUILD[name]
-
-
 def last_line(error: Exception) -> str:
-    """The last line of an exception's text: ONNX Runtime puts the reason there."""
+    """The reason in an exception's text: ONNX Runtime puts it into the last line.
+
+    Not so where a call of CUDA, cuDNN or cuBLAS failed: such a text ends with where in the source,
+    or with all of cuDNN's graph.
+    """
+    if match := re.search(r"\bCU\w+ failure -?\d+: [^;\n]*[^;\s]", str(error)):
+        return match[0].rstrip(".")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__).rstrip(".")
+
+
+def _meta(ort: Any) -> str:
+    """The package ``tensorrt`` asks for the newest: it goes before another major version comes."""
+    try:
+        version = importlib.metadata.version("tensorrt")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    wrong = version.split(".")[0] != str(wanted(ort)["tensorrt"])
+    return "pip uninstall -y tensorrt, then " if wrong else ""
+
+
+def _names(name: str, major: int) -> tuple[str, ...]:
+    """The files of a component's libraries; the first tells the version."""
+    windows = sys.platform == "win32"
+    if name == "driver":
+        return ("nvcuda.dll",) if windows else ("libcuda.so.1",)
+    if name == "cuda":
+        stems = "cudart", "cublasLt", "cublas"
+        curand = "curand64_10.dll" if windows else "libcurand.so.10"  # has a number of its own
+        return (*(_file(stem, major) for stem in stems), curand)
+    if name == "cudnn":
+        return (_file("cudnn", major),)
+    return tuple(
+        f"{stem}_{major}.dll" if windows else f"lib{stem}.so.{major}"
+        for stem in ("nvinfer", "nvonnxparser")
+    )
+
+
+def _plugins(major: int) -> str:
+    name = "nvinfer_plugin"
+    return f"{name}_{major}.dll" if sys.platform == "win32" else f"lib{name}.so.{major}"
+
+
+def _file(stem: str, major: int) -> str:
+    return f"{stem}64_{major}.dll" if sys.platform == "win32" else f"lib{stem}.so.{major}"
+
+
+def _load(name: str) -> Any:
+    """A library from where the system's loader looks, or from a wheel; None if it is in neither."""
+    for path in (name, *(str(folder / name) for folder in _wheels())):
+        with contextlib.suppress(OSError):
+            return ctypes.CDLL(path)
+    return None
+
+
+def _version(name: str, library: Any) -> str | None:
+    """The version that a library says of itself, by the function that each has for it."""
+    try:
+        if name in ("driver", "cuda"):
+            number = ctypes.c_int()
+            ask = library.cuDriverGetVersion if name == "driver" else library.cudaRuntimeGetVersion
+            failed = ask(ctypes.byref(number))
+            return None if failed else f"{number.value // 1000}.{number.value % 1000 // 10}"
+        ask = library.cudnnGetVersion if name == "cudnn" else library.getInferLibVersion
+    except AttributeError:
+        return None
+    ask.restype = ctypes.c_size_t if name == "cudnn" else ctypes.c_int
+    value = int(ask())
+    # 8907 is cuDNN 8.9.7 and 91002 is 9.10.2; TensorRT went the same way with 10.
+    digits = 1000 if value < (90000 if name == "cudnn" else 100000) else 10000
+    return f"{value // digits}.{value % digits // 100}.{value % 100}"
+
+
+def _path(library: Any) -> str | None:
+    """The file of a loaded library, as glibc's dlinfo(3) says it."""
+    if sys.platform != "linux":
+        return None
+
+    class Link(ctypes.Structure):
+        _fields_ = (("address", ctypes.c_void_p), ("name", ctypes.c_char_p))
+
+    link = ctypes.POINTER(Link)()
+    try:
+        failed = ctypes.CDLL(None).dlinfo(
+            ctypes.c_void_p(library._handle), 2, ctypes.byref(link)
+        )  # RTLD_DI_LINKMAP
+    except AttributeError:  # a C library without it
+        return None
+    return None if failed or not link.contents.name else os.fsdecode(link.contents.name)
+
+
+def _others(name: str, major: int) -> Iterator[str]:
+    """Files of other major versions, looked for and not loaded: TensorRT's has half a gigabyte."""
+    if name == "driver" or sys.platform == "win32":
+        return
+    stem = _names(name, major)[0].split(".")[0]
+    seen = set()
+    for folder in _folders():
+        for path in sorted(folder.glob(f"{stem}.so.*")):
+            number = re.fullmatch(r"\d+", path.name.removeprefix(f"{stem}.so."))
+            if number and int(number[0]) != major and path.name not in seen:
+                seen.add(path.name)
+                yield str(path)
+
+
+def _wheels() -> Iterator[Path]:
+    """Where the nvidia-* and tensorrt-* wheels put their libraries."""
+    for entry in filter(None, sys.path):
+        yield from sorted(Path(entry).glob("nvidia/*/lib"))
+        yield Path(entry) / "tensorrt_libs"
+
+
+def _folders() -> Iterator[Path]:
+    yield from _wheels()
+    for entry in filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)):
+        yield Path(entry)
+    for pattern in ("usr/lib/*-linux-gnu", "usr/lib64", "usr/local/cuda*/lib64"):
+        yield from sorted(Path("/").glob(pattern))

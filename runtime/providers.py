@@ -11,15 +11,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import creation, placement, provider_options
 from .errors import BacklitError, ModelError, OptionError, ProviderError
-from .libraries import FIX_BUILD, SWAP, build_name, fix_load, last_line, missing_library, preload
+from .libraries import (
+    FIX_BUILD,
+    SWAP,
+    build_name,
+    explain,
+    last_line,
+    preload,
+    preload_tensorrt,
+)
+from .provider_options import Options
 
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
@@ -32,6 +40,7 @@ PROVIDERS = {
 TensorRT builds an engine for minutes before its first result, so it is taken before CUDA only where
 it is named.
 """
+_GPU = ("cuda", "tensorrt")
 
 # y = 2 x as a convolution of float32 [1,1,1,1], opset 13, IR 8: the smallest network to try a
 # provider on. A convolution, because the CUDA provider loads cuDNN only when the first one runs.
@@ -41,8 +50,6 @@ _TINY = (
     b"\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01b\x1b\n\x01y\x12\x16\n\x14\x08\x01"
     b"\x12\x10\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01B\x04\n\x00\x10\r"
 )  # fmt: skip
-_FATAL, _WARNING = 4, 2
-_LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,10 +73,20 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class Opened:
-    """A session of ONNX Runtime and the short name of the provider that it really runs on."""
+    """A session of ONNX Runtime, and what it really runs on.
+
+    Attributes:
+        session: of ONNX Runtime.
+        provider: short name of the first provider.
+        elsewhere: of CUDA and TensorRT, the nodes that it left to another provider; computations of
+            shapes, which it leaves to the CPU on purpose, are not among them.
+        engines: of CUDA and TensorRT, how many groups of nodes it took: 1 is one TensorRT engine.
+    """
 
     session: Any
     provider: str
+    elsewhere: tuple[placement.Node, ...] = ()
+    engines: int = 0
 
 
 def onnxruntime() -> Any:
@@ -121,11 +138,15 @@ def probe(name: str) -> Probe:
     if PROVIDERS[name] not in ort.get_available_providers():
         reason = f"this ONNX Runtime ({build_name(ort)}) is built without it"
         return Probe(name, compiled=False, loads=False, reason=reason, fix=FIX_BUILD[name])
-    problem = ""
-    missing = preload(ort) if name in ("cuda", "tensorrt") else ""
+    problem = preload(ort) if name in _GPU else ""
+    # An engine takes seconds, even of one node: that its libraries load and make a builder is
+    # enough, and the node stays with ONNX Runtime.
+    options = {"tensorrt": {"trt_min_subgraph_size": "1000"}}
+    if name == "tensorrt":
+        preload_tensorrt(ort)
     try:
-        with _quiet(ort):
-            session = _create(ort, _TINY, (name,), threads=1)
+        with creation.quiet(ort):
+            session = creation.create(ort, _TINY, _settings((name,), options, 1), threads=1)
             got = session.get_providers()[0]
             if got == PROVIDERS[name]:
                 import numpy as np
@@ -134,8 +155,9 @@ def probe(name: str) -> Probe:
                 return Probe(name, compiled=True, loads=True)
     except Exception as error:  # each provider raises its own kinds
         problem = last_line(error)
-    reason = missing_library(name) or missing or problem or "ONNX Runtime fell back to the CPU"
-    return Probe(name, compiled=True, loads=False, reason=reason, fix=fix_load(name, ort))
+    reason, fix = explain(name, ort)
+    reason = reason or problem or "ONNX Runtime fell back to the CPU"
+    return Probe(name, compiled=True, loads=False, reason=reason, fix=fix)
 
 
 def candidates(providers: str | Sequence[str] | None) -> list[tuple[str, ...]]:
@@ -168,6 +190,7 @@ def open_session(
     optimise: bool = True,
     shape: tuple[int, int] | None = None,
     path: str | None = None,
+    options: Options | None = None,
 ) -> Opened:
     """Open an ONNX file on the providers asked for, or on the best that loads.
 
@@ -179,11 +202,13 @@ def open_session(
         optimise: False skips ONNX Runtime's graph optimisation (to look into a file, not to run).
         shape: fixes the dimensions N and K of a Backlit file; None leaves them open.
         path: of the file that bytes were read from, which may have weights beside it.
+        options: of providers, by short name, over ``provider_options.defaults``.
 
     Raises:
         ProviderError: a provider that was named does not load; says why and what mends it.
         ModelError: not an ONNX file, truncated, or not taken by this ONNX Runtime.
-        OptionError: an unknown provider name, or fewer than one thread.
+        OptionError: an unknown provider name, fewer than one thread, an option that no provider
+            reads or that the provider refuses.
     """
     if threads is not None and threads < 1:
         raise OptionError(f"{threads} threads are too few.", "give 1 or more.")
@@ -193,23 +218,49 @@ def open_session(
     if not isinstance(model, bytes):
         check_file(Path(model))
     problem: Exception | None = None
-    for names in candidates(named):
+    tried = candidates(named)
+    if options:  # made for one provider, so there is no next one to try
+        tried = tried[:1]
+        provider_options.check_names(options, tried[0])
+    for names in tried:
         try:
-            with _quiet(ort) if names != ("cpu",) else contextlib.nullcontext():
-                session = _create(ort, model, names, threads, optimise, shape, path)
+            with creation.quiet(ort) if names != ("cpu",) else contextlib.nullcontext():
+                settings = _settings(names, options, threads)
+                session = creation.create(ort, model, settings, threads, optimise, shape, path)
         except Exception as error:  # pybind exception classes share no base but Exception
-            problem = error
+            problem = provider_options.refused(last_line(error), options) or error
             continue
         got = session.get_providers()
         if got[: len(names)] == [PROVIDERS[name] for name in names]:
-            return Opened(session, names[0])
-        problem = ProviderError(
-            f"ONNX Runtime was asked for {', '.join(names)} and took {', '.join(got)} for {where}.",
-            "run `backlit doctor`, or leave the provider out.",
-        )
+            short = {full: name for name, full in PROVIDERS.items()}
+            left = placement.placed(session, model, short) if names[0] in _GPU else ((), 0)
+            return Opened(session, names[0], *left)
+        problem = _fell_back(where, names, got, options)
     if isinstance(problem, BacklitError):
         raise problem
     raise model_error(where, problem or RuntimeError(""), named) from problem
+
+
+def _settings(
+    names: tuple[str, ...], options: Options | None, threads: int | None
+) -> dict[str, dict[str, str]]:
+    return {PROVIDERS[name]: provider_options.merged(name, options, threads) for name in names}
+
+
+def _fell_back(
+    where: str, names: tuple[str, ...], got: list[str], options: Options | None
+) -> BacklitError:
+    """The error where a provider that loads was not made: OpenVINO refuses a value like that."""
+    text = f"ONNX Runtime was asked for {', '.join(names)} and took {', '.join(got)} for {where}"
+    if options:
+        given = [
+            f"{name}.{key}={value}" for name, own in options.items() for key, value in own.items()
+        ]
+        return OptionError(
+            f"{text}: the provider refuses {' or '.join(given)}.",
+            "correct the value, or leave the option out.",
+        )
+    return ProviderError(f"{text}.", "run `backlit doctor`, or leave the provider out.")
 
 
 def model_error(
@@ -227,71 +278,17 @@ def model_error(
             f"This ONNX Runtime is too old for {where}: {text}", "pip install -U onnxruntime."
         )
     names = providers or ("cpu",)
+    if "EPContext" in text:
+        return ModelError(
+            f"{where} is a TensorRT engine, and no graph for {', '.join(names)}.",
+            "use --providers tensorrt where it was built for, or the file it was built from.",
+        )
     fix = "the file may be damaged: export the model again."
     if "alloc" in text or "out of memory" in text.lower():
         fix = "the memory is full: use a smaller batch (--batch 1) or fewer classes."
     elif names != ("cpu",):
         fix = "try --providers cpu; `backlit doctor` shows what this machine has."
     return ModelError(f"ONNX Runtime cannot run {where} on {', '.join(names)}: {text}.", fix)
-
-
-def _create(
-    ort: Any,
-    model: str | os.PathLike[str] | bytes,
-    names: tuple[str, ...],
-    threads: int | None,
-    optimise: bool = True,
-    shape: tuple[int, int] | None = None,
-    path: str | None = None,
-) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if isinstance(model, bytes) and path is not None:
-        folder = os.path.dirname(os.path.abspath(path))
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", folder
-        )
-    for dimension, length in zip(("N", "K"), shape or (), strict=False):
-        options.add_free_dimension_override_by_name(dimension, length)
-    if names[0] == "cpu":
-        # A pattern is one more block of all the memory that a run takes, from the second run on:
-        # twice the memory, for no measurable time.
-        options.enable_mem_pattern = False
-    # OpenVINO does all of it again, for itself.
-    if not optimise or names[0] == "openvino":
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(
-        model if isinstance(model, bytes) else os.fspath(model),
-        options,
-        providers=[PROVIDERS[name] for name in names],
-        provider_options=[_provider_options(name, threads) for name in names],
-        enable_fallback=0,  # else the Python wrapper prints on stdout and retries on the CPU
-    )
-
-
-def _provider_options(name: str, threads: int | None) -> dict[str, str]:
-    if name != "openvino":
-        return {}
-    # In bfloat16, which OpenVINO likes where the processor has it, maps are off by a quarter; and
-    # it does not know of ONNX Runtime's number of threads.
-    properties: dict[str, object] = {"INFERENCE_PRECISION_HINT": "f32"}
-    if threads is not None:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    return {"device_type": "CPU", "load_config": json.dumps({"CPU": properties})}
-
-
-@contextlib.contextmanager
-def _quiet(ort: Any) -> Iterator[None]:
-    # Failures to load a provider go to the default logger, which a session's options do not reach.
-    # There is no getter, so what was set is taken to be ONNX Runtime's default.
-    with _LOCK:
-        ort.set_default_logger_severity(_FATAL)
-        try:
-            yield
-        finally:
-            ort.set_default_logger_severity(_WARNING)
 
 
 def check_file(path: Path) -> None:

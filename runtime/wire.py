@@ -10,7 +10,7 @@ type) and a value. The numbers of the fields are onnx.proto's.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from .errors import ModelError
 
@@ -45,11 +45,11 @@ def without_outputs(model: bytes, drop: Collection[str]) -> bytes:
     """
     view = memoryview(model)
     pieces: list[memoryview | bytes] = []
-    for number, start, value, end in _fields(view, 0, len(view)):
+    for number, start, value, end in fields_of(view, 0, len(view)):
         if number != _GRAPH:
             pieces.append(view[start:end])
             continue
-        kept = _live(view, list(_fields(view, value, end)), {name.encode() for name in drop})
+        kept = _live(view, list(fields_of(view, value, end)), {name.encode() for name in drop})
         pieces += [_varint(_GRAPH << 3 | _BYTES), _varint(sum(map(len, kept))), *kept]
     return b"".join(pieces)
 
@@ -64,11 +64,40 @@ def metadata(model: bytes) -> dict[str, str]:
         ModelError: the bytes are not an ONNX file.
     """
     view, found = memoryview(model), {}
-    for number, _, value, end in _fields(view, 0, len(view)):
+    for number, _, value, end in fields_of(view, 0, len(view)):
         if number == _METADATA:
-            entry = {part: bytes(view[at:stop]) for part, _, at, stop in _fields(view, value, end)}
+            entry = {
+                part: bytes(view[at:stop]) for part, _, at, stop in fields_of(view, value, end)
+            }
             found[_decoded(entry.get(_KEY, b""))] = _decoded(entry.get(_VALUE, b""))
     return found
+
+
+def with_metadata(model: bytes, entries: Mapping[str, str]) -> bytes:
+    """The model with these metadata_props; others of other names and all else stay as they are.
+
+    Args:
+        model: an ONNX file.
+        entries: name -> text; they take the place of entries of the same name.
+
+    Raises:
+        ModelError: the bytes are not an ONNX file.
+    """
+    view = memoryview(model)
+    names = {name.encode() for name in entries}
+    pieces: list[memoryview | bytes] = [
+        view[start:end]
+        for number, start, value, end in fields_of(view, 0, len(view))
+        if number != _METADATA or not names & (texts_of(view, value, end, _KEY) or {b""})
+    ]
+    for name, text in entries.items():
+        entry = _bytes_field(_KEY, name.encode()) + _bytes_field(_VALUE, text.encode())
+        pieces.append(_bytes_field(_METADATA, entry))
+    return b"".join(pieces)
+
+
+def _bytes_field(number: int, value: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(value)) + value
 
 
 def _decoded(text: bytes) -> str:
@@ -84,22 +113,22 @@ def _live(view: memoryview, fields: list[_Field], drop: set[bytes]) -> list[memo
         name
         for number, _, value, end in fields
         if number == _OUTPUT
-        for name in _texts(view, value, end, _OUTPUT_NAME)
+        for name in texts_of(view, value, end, _OUTPUT_NAME)
     }
     if not outputs & drop:
         return [view[start:end] for _, start, _, end in fields]
     needed, live, kept = outputs - drop, set(), []
     for number, start, value, end in reversed(fields):
-        if number == _NODE and needed & _texts(view, value, end, _NODE_OUTPUT):
+        if number == _NODE and needed & texts_of(view, value, end, _NODE_OUTPUT):
             live.add(start)
-            needed |= _reads(view, value, end)
+            needed |= read_by(view, value, end)
     for number, start, value, end in fields:
         if number == _NODE:
             wanted = start in live
         elif number == _OUTPUT:
-            wanted = not drop & _texts(view, value, end, _OUTPUT_NAME)
+            wanted = not drop & texts_of(view, value, end, _OUTPUT_NAME)
         elif number == _INITIALIZER:
-            wanted = bool(needed & _texts(view, value, end, _INITIALIZER_NAME))
+            wanted = bool(needed & texts_of(view, value, end, _INITIALIZER_NAME))
         else:
             wanted = True
         if wanted:
@@ -107,24 +136,29 @@ def _live(view: memoryview, fields: list[_Field], drop: set[bytes]) -> list[memo
     return kept
 
 
-def _reads(view: memoryview, start: int, end: int) -> set[bytes]:
+def read_by(view: memoryview, start: int, end: int) -> set[bytes]:
     """What a node reads: its inputs, and all that is named in graphs within it."""
-    names = _texts(view, start, end, _NODE_INPUT)
-    for number, _, value, stop in _fields(view, start, end):
+    names = texts_of(view, start, end, _NODE_INPUT)
+    for number, _, value, stop in fields_of(view, start, end):
         if number != _ATTRIBUTE:
             continue
-        for inner, _, inside, last in _fields(view, value, stop):
+        for inner, _, inside, last in fields_of(view, value, stop):
             if inner not in (_SUBGRAPH, _SUBGRAPHS):
                 continue
-            for part, _, at, until in _fields(view, inside, last):
+            for part, _, at, until in fields_of(view, inside, last):
                 if part == _NODE:
-                    names |= _reads(view, at, until)
+                    names |= read_by(view, at, until)
                 elif part == _OUTPUT:  # may be a value of the graph around it
-                    names |= _texts(view, at, until, _OUTPUT_NAME)
+                    names |= texts_of(view, at, until, _OUTPUT_NAME)
     return names
 
 
-def _fields(view: memoryview, start: int, end: int) -> Iterator[_Field]:
+def fields_of(view: memoryview, start: int, end: int) -> Iterator[_Field]:
+    """The fields of a message: number, and where the field, its value and the next one begin.
+
+    Raises:
+        ModelError: it is no message.
+    """
     while start < end:
         tag, value = _read_varint(view, start, end)
         kind, stop = tag & 7, value
@@ -143,9 +177,9 @@ def _fields(view: memoryview, start: int, end: int) -> Iterator[_Field]:
         start = stop
 
 
-def _texts(view: memoryview, start: int, end: int, wanted: int) -> set[bytes]:
+def texts_of(view: memoryview, start: int, end: int, wanted: int) -> set[bytes]:
     """The texts in a message's fields of that number, the empty one (an input left out) aside."""
-    fields = _fields(view, start, end)
+    fields = fields_of(view, start, end)
     return {bytes(view[at:stop]) for number, _, at, stop in fields if number == wanted} - {b""}
 
 

@@ -8,7 +8,9 @@ import onnxruntime
 import pytest
 from backlit.runtime import providers
 from backlit.runtime.errors import ModelError, OptionError, ProviderError
+from backlit.runtime.libraries import last_line
 from linear_file import write_linear_file
+from PIL import Image
 
 # Where CUDA really loads, the failing path cannot be tested.
 NO_CUDA = pytest.mark.skipif(
@@ -83,20 +85,22 @@ def test_a_named_provider_that_does_not_load_is_an_error_with_the_fix(file, aske
     with pytest.raises(ProviderError) as caught:
         providers.open_session(file, asked)
     assert "pip install" in caught.value.fix
-    assert "backlit[gpu]" in caught.value.fix
+    compiled = providers.probe("cuda").compiled
+    assert ("'onnxruntime-gpu[cuda,cudnn]'" if compiled else "'backlit[gpu]'") in caught.value.fix
     if "tensorrt" in asked:
         assert "tensorrt-cu13>=10.13,<11" in caught.value.fix
 
 
 @NO_CUDA
-def test_failure_is_quiet_and_fast_in_a_fresh_process(file):
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_failure_is_quiet_and_fast_in_a_fresh_process(file, name):
     code = f"""
 import time
 from backlit.runtime.errors import ProviderError
 from backlit.runtime.providers import open_session
 start = time.perf_counter()
 try:
-    open_session({str(file)!r}, ["cuda"])
+    open_session({str(file)!r}, [{name!r}])
 except ProviderError:
     pass
 else:
@@ -109,6 +113,26 @@ print(open_session({str(file)!r}).provider)
     first = next(name for name in providers.PROVIDERS if providers.probe(name).loads)
     assert done.stdout == f"{first}\n"
     assert done.stderr == ""
+
+
+@NO_CUDA
+@pytest.mark.parametrize("name", ["cuda", "tensorrt", "tensorrt,cuda"])
+def test_so_is_the_command_and_it_never_runs_on_the_cpu(file, name, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    line = [sys.executable, "-m", "backlit.runtime", "saliency", str(file)]
+    line += [str(tmp_path / "a.png"), "--providers", name]
+    times = []
+    for _ in range(3):  # the machine may be busy with something else
+        start = time.perf_counter()
+        done = subprocess.run(line, capture_output=True, text=True)
+        times.append(time.perf_counter() - start)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert f"The execution provider {name.split(',')[0]!r} does not load" in done.stderr
+        assert "fix: " in done.stderr
+        if times[-1] < 2:
+            return
+    pytest.fail(f"slow: {times} s")
 
 
 def test_what_onnxruntime_took_is_compared_with_what_was_asked(file, monkeypatch):
@@ -185,6 +209,15 @@ def test_onnxruntime_not_installed_or_an_empty_shell(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", type(sys)("onnxruntime"))
     with pytest.raises(ProviderError, match="empty shell"):
         providers.onnxruntime()
+
+
+def test_the_reason_in_a_message_of_cuda():
+    long = "CUDNN_FE failure 6: GRAPH_FAILED ; GPU=0 ; hostname=a\n with the json:\n{...}"
+    assert last_line(RuntimeError(long)) == "CUDNN_FE failure 6: GRAPH_FAILED"
+    text = "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; file=a.cc ; line=9"
+    assert last_line(RuntimeError(text)) == "CUDA failure 100: no CUDA-capable device is detected"
+    assert last_line(RuntimeError("one\ntwo.\n\n")) == "two"
+    assert last_line(ValueError()) == "ValueError"
 
 
 def test_onnxruntimes_messages_become_errors_with_a_fix():

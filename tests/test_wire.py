@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 from backlit.runtime.errors import ModelError
-from backlit.runtime.wire import metadata, without_outputs
+from backlit.runtime.wire import metadata, with_metadata, without_outputs
 from linear_file import write_linear_file
 from onnx import TensorProto, helper
 
@@ -80,6 +80,26 @@ def test_metadata():
     assert metadata(two_outputs().SerializeToString()) == {"key": "välue", "empty": ""}
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [{}, {"new": "text"}, {"key": "other"}, {"empty": "full", "new": "ü" * 300, "": "no name"}],
+)
+def test_metadata_put_in(entries):
+    model = two_outputs()
+    data = with_metadata(model.SerializeToString(), entries)
+    found = onnx.load_from_string(data)
+    props = {"key": "välue", "empty": "", **entries}
+    assert {entry.key: entry.value for entry in found.metadata_props} == props
+    assert len(found.metadata_props) == len(props)
+    assert metadata(data) == props
+    helper.set_model_props(model, props)
+    for one in (found, model):
+        one.metadata_props.sort(key=lambda entry: entry.key)
+    assert found == model
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map == props
+
+
 def test_bytes_stay_as_they_are_where_nothing_is_dropped(tmp_path):
     path = tmp_path / "m.onnx"
     write_linear_file(path, height=32, width=32)
@@ -99,6 +119,8 @@ def test_damaged_files():
         without_outputs(whole[: len(whole) // 2], ["z"])
     with pytest.raises(ModelError, match="damaged"):
         metadata(whole[:-1])
+    with pytest.raises(ModelError, match="damaged"):
+        with_metadata(whole[:-1], {"key": "text"})
     for data in (b"hello world\n", b"\xff" * 30, b"\x0b\x0c"):
         with pytest.raises(ModelError, match="damaged"):
             without_outputs(data, ["z"])

@@ -109,6 +109,7 @@ class Evaluation:
             "recipe_settings": recipe,
             "baselines": self.baselines,
             "provider": self.session.provider,
+            "provider_options": self.session.options,
         }
 
 

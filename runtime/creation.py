@@ -1,0 +1,80 @@
+"""An ONNX Runtime session as Backlit wants it: quiet, without the wrapper's silent fall-back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import placement
+
+_FATAL, _WARNING = 4, 2
+_LOCK = threading.Lock()
+_GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+
+
+def create(
+    ort: Any,
+    model: str | os.PathLike[str] | bytes,
+    providers: Mapping[str, Mapping[str, str]],
+    threads: int | None,
+    optimise: bool = True,
+    shape: tuple[int, int] | None = None,
+    path: str | None = None,
+) -> Any:
+    """A session of ONNX Runtime.
+
+    Args:
+        ort: the onnxruntime module.
+        model: path of an ONNX file, or its bytes.
+        providers: ONNX Runtime's name -> its options, in order of preference.
+        threads: threads within an operator; None: one per physical core.
+        optimise: False skips the graph's optimisation.
+        shape: fixes the dimensions N and K of a Backlit file.
+        path: of the file that bytes were read from, which may have weights beside it.
+    """
+    first = next(iter(providers))
+    settings = ort.SessionOptions()
+    settings.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
+    if threads is not None:
+        settings.intra_op_num_threads = threads
+    if isinstance(model, bytes) and path is not None:
+        folder = os.path.dirname(os.path.abspath(path))
+        settings.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", folder
+        )
+    for dimension, length in zip(("N", "K"), shape or (), strict=False):
+        settings.add_free_dimension_override_by_name(dimension, length)
+    if first in _GPU:
+        settings.add_session_config_entry(*placement.RECORD)
+    if first == "CPUExecutionProvider":
+        # A pattern is one more block of all the memory that a run takes, from the second run on:
+        # twice the memory, for no measurable time.
+        settings.enable_mem_pattern = False
+    # OpenVINO does all of it again, for itself.
+    if not optimise or first == "OpenVINOExecutionProvider":
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(
+        model if isinstance(model, bytes) else os.fspath(model),
+        settings,
+        providers=list(providers),
+        provider_options=[dict(own) for own in providers.values()],
+        enable_fallback=0,  # else the Python wrapper prints on stdout and retries on the CPU
+    )
+
+
+@contextlib.contextmanager
+def quiet(ort: Any) -> Iterator[None]:
+    """Nothing on stderr from ONNX Runtime's default logger, where failures to load a provider go.
+
+    A session's own settings do not reach it. There is no getter, so what was set is taken to be
+    ONNX Runtime's default.
+    """
+    with _LOCK:
+        ort.set_default_logger_severity(_FATAL)
+        try:
+            yield
+        finally:
+            ort.set_default_logger_severity(_WARNING)
