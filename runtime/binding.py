@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -16,9 +17,36 @@ from .providers import onnxruntime
 
 Shape = tuple[int, int]
 """Images N and classes K of a run."""
+Spec = tuple[tuple[int, ...], type[np.generic]]
+"""Dimensions and type of a tensor."""
 
 # Shapes that are kept: the full batch, the last one, and both for a second K.
 _KEPT = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensors:
+    """The graph's inputs, and its outputs in the order of results, in one shape."""
+
+    inputs: dict[str, Spec]
+    outputs: dict[str, Spec]
+
+
+def tensors(contract: Contract, shape: Shape) -> Tensors:
+    """Dimensions and types of a file's inputs and outputs for N images and K classes."""
+    n, k = shape
+    spec = contract.image
+    size = (spec.channels, spec.height, spec.width)
+    image = (n, spec.height, spec.width, spec.channels) if spec.layout == "NHWC" else (n, *size)
+    return Tensors(
+        inputs={"image": (image, np.dtype(spec.dtype).type), "class_index": ((n, k), np.int64)},
+        outputs={
+            "scores": ((n, contract.score.classes), np.float32),
+            "class": ((n, k), np.int64),
+            "score": ((n, k), np.float32),
+            **{made.name: ((n, k, *_dims(made, spec)), np.float32) for made in contract.maps},
+        },
+    )
 
 
 class Bindings:
@@ -27,7 +55,6 @@ class Bindings:
     def __init__(
         self,
         contract: Contract,
-        provider: str,
         session: Callable[[Shape], Any],
         compiles: bool = False,
         alone: bool = False,
@@ -36,33 +63,34 @@ class Bindings:
 
         Args:
             contract: the file's metadata.
-            provider: short name.
             session: the session of ONNX Runtime to run a shape in.
             compiles: it is compiled for that shape alone, which takes seconds.
             alone: run images one by one, which keeps activations in a processor's caches.
         """
-        self._contract, self._provider, self._session = contract, provider, session
+        self._contract, self._session = contract, session
         self._compiles, self._alone = compiles, alone
         self._kept: OrderedDict[Shape, Binding] = OrderedDict()
         self._asked: Shape | None = None
+        self._turn = threading.Lock()
 
     def fresh(self) -> Bindings:
         """The same graph without the buffers."""
-        return Bindings(self._contract, self._provider, self._session, self._compiles, self._alone)
+        return Bindings(self._contract, self._session, self._compiles, self._alone)
 
     def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
-        """Scores, classes, score and the maps for class_index [N,K]; copies."""
-        if self._alone and len(images) > 1:
-            rows = zip(np.split(images, len(images)), np.split(index, len(index)), strict=True)
-            each = [self._run(*row) for row in rows]
-            return [np.concatenate(values) for values in zip(*each, strict=True)]
-        return self._run(images, index)
+        """Scores, classes, score and the maps for class_index [N,K]; copies. Threads take turns."""
+        with self._turn:
+            if self._alone and len(images) > 1:
+                rows = zip(np.split(images, len(images)), np.split(index, len(index)), strict=True)
+                each = [self._run(*row) for row in rows]
+                return [np.concatenate(values) for values in zip(*each, strict=True)]
+            return self._run(images, index)
 
     def _run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
         asked = index.shape[0], index.shape[1]
         shape = self._roomy(asked) if self._compiles else asked
         binding = self._kept.pop(shape, None) or Binding(
-            self._session(shape), self._contract, self._provider, shape
+            self._session(shape), self._contract, shape
         )
         if shape == asked:
             results = binding.run(images, index)
@@ -87,44 +115,27 @@ class Bindings:
 
 
 class Binding:
-    """Buffers of one shape (N,K), bound to the graph's inputs and outputs, on the device."""
+    """Buffers of one shape (N,K), bound to the graph's inputs and outputs, on the CPU."""
 
-    def __init__(
-        self, session: Any, contract: Contract, provider: str, shape: tuple[int, int]
-    ) -> None:
-        n, k = shape
-        spec = contract.image
-        size = (spec.channels, spec.height, spec.width)
-        image = (n, spec.height, spec.width, spec.channels) if spec.layout == "NHWC" else (n, *size)
+    def __init__(self, session: Any, contract: Contract, shape: Shape) -> None:
         self._session = session
         self._io = session.io_binding()
-        device = "cuda" if provider in ("cuda", "tensorrt") else "cpu"
         value = onnxruntime().OrtValue.ortvalue_from_shape_and_type
-        self._image = value(image, np.dtype(spec.dtype).type, device, 0)
-        self._class_index = value((n, k), np.int64, device, 0)
-        self._io.bind_ortvalue_input("image", self._image)
-        self._io.bind_ortvalue_input("class_index", self._class_index)
-        outputs: dict[str, tuple[tuple[int, ...], Any]] = {
-            "scores": ((n, contract.score.classes), np.float32),
-            "class": ((n, k), np.int64),
-            "score": ((n, k), np.float32),
-            **{made.name: ((n, k, *_dims(made, spec)), np.float32) for made in contract.maps},
-        }
-        self._outputs = []
-        for name, (dims, dtype) in outputs.items():
-            self._outputs.append(value(dims, dtype, device, 0))
-            self._io.bind_ortvalue_output(name, self._outputs[-1])
+        wanted = tensors(contract, shape)
+        self._inputs = {name: value(*spec) for name, spec in wanted.inputs.items()}
+        self._outputs = {name: value(*spec) for name, spec in wanted.outputs.items()}
+        for name, buffer in self._inputs.items():
+            self._io.bind_ortvalue_input(name, buffer)
+        for name, buffer in self._outputs.items():
+            self._io.bind_ortvalue_output(name, buffer)
 
     def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
         """Scores, classes, score and the maps: copies of the output buffers."""
-        self._image.update_inplace(np.ascontiguousarray(images))
-        self._class_index.update_inplace(np.ascontiguousarray(index))
-        # The TensorRT provider has read inputs still being copied (onnxruntime issue 32673).
-        self._io.synchronize_inputs()
+        self._inputs["image"].update_inplace(np.ascontiguousarray(images))
+        self._inputs["class_index"].update_inplace(np.ascontiguousarray(index))
         self._session.run_with_iobinding(self._io)
-        self._io.synchronize_outputs()
-        # On the CPU numpy() is a view of the buffer, which the next run overwrites.
-        return [np.array(value.numpy()) for value in self._outputs]
+        # numpy() is a view of the buffer, which the next run overwrites.
+        return [np.array(value.numpy()) for value in self._outputs.values()]
 
 
 def _filled(values: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:

@@ -77,7 +77,7 @@ def saliency_results(
         sources: the images; read lazily.
         class_index: int64 [1,K] for all images, or [N,K]; from ``saliency.resolve``.
         crops: views whose maps are averaged: 1, 2 or 10.
-        batch: views per run; None: 4 on a CPU, 16 on a GPU, fewer with more than 8 classes.
+        batch: views per run; None: 4 on a CPU, 32 on a GPU, fewer with more than 8 classes.
         keep: keep each decoded image, reduced to this longest side in pixels; 0 keeps none.
         workers: decoding threads; None: one per core, 16 at most.
         runs: batches in the network at once; pays on a CPU, see ``stages.plan``.
@@ -314,7 +314,7 @@ def _explain_group(
 def _batch(session: Session, batch: int | None, classes: int) -> int:
     """Views per run. Every class has its own backward pass, so its memory counts like a view's."""
     if batch is None:
-        views = 4 if session.provider in ("cpu", "openvino") else 16
+        views = 4 if session.provider in ("cpu", "openvino") else 32
         return max(1, min(views, 8 * views // classes))
     if batch < 1:
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-import threading
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,25 +14,22 @@ import numpy.typing as npt
 from PIL import Image
 
 from . import pipeline
-from .binding import Bindings, dims_text, normalise, read_metadata
-from .contract import KEY, Contract
-from .errors import BacklitError, ClassError, ModelError, OptionError, no_map
+from .binding import dims_text, normalise
+from .device import DeviceBindings
+from .errors import BacklitError, ClassError, OptionError, no_map, no_opencv
 from .explain import Kind
 from .image import Source
-from .providers import candidates, check_file, model_error, open_session
+from .opening import Maps as Maps
+from .opening import start
+from .provider_options import Options
+from .providers import model_error
 from .saliency import Classes, Saliency, find, resolve
-from .wire import metadata, without_outputs
 
 if TYPE_CHECKING:
     from .localize import Localization, Recipe
 
 Images = Source | Iterable[Source]
-Maps = Collection[str] | Callable[[Contract], Collection[str]] | None
 Value = TypeVar("Value")
-
-# Bytes. On a CPU, images one by one take 2 to 7 % less time than four at once (mobilenet_v2,
-# resnet50) and a quarter of the memory; but the weights are read for each (vgg16: 4 % more time).
-_LIGHT = 256 << 20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,13 +71,41 @@ class Outputs:
         return self["saliency"]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class DeviceOutputs:
+    """The outputs of the graph, where it ran: what has ``__dlpack__``, of `Outputs`' shapes.
+
+    On a GPU they are ``device.DeviceArray``, on a CPU NumPy's; the caller's own.
+    """
+
+    scores: Any
+    classes: Any
+    score: Any
+    maps: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """A map by name.
+
+        Raises:
+            OptionError: the file does not return it.
+        """
+        if name in self.maps:
+            return self.maps[name]
+        raise no_map(name, self.maps)
+
+
 class Session:
-    """A Backlit file, ready to run. Safe to use from several threads; runs take turns.
+    """A Backlit file, ready to run. Safe to use from several threads.
+
+    On a CPU runs take turns; on a GPU one is filled and another emptied while a third computes.
 
     Attributes:
         path: the file.
         contract: its metadata.
         provider: short name of the execution provider that it really runs on.
+        options: of providers, as given.
+        elsewhere: nodes of the graph that a GPU provider left to another, which costs copies in
+            every run; computations of shapes, which are on the CPU on purpose, aside.
     """
 
     def __init__(
@@ -91,6 +114,7 @@ class Session:
         providers: str | Sequence[str] | None = None,
         threads: int | None = None,
         maps: Maps = None,
+        options: Options | None = None,
     ) -> None:
         """Open a file.
 
@@ -103,37 +127,21 @@ class Session:
                 file's metadata; None: all. What only others need is not computed: without
                 ``saliency`` and ``gradient``, most of the backward pass.
 
+            options: of providers, by short name, over those that Backlit chooses:
+                ``{"cuda": {"use_tf32": "0"}}``.
+
         Raises:
-            OptionError: the file has no such map.
+            OptionError: the file has no such map; or an option is none.
             ModelError: not an ONNX file, damaged, or its graph is not the one its metadata says.
             ContractError: an ONNX file without Backlit's metadata, or of another schema.
             ProviderError: a provider that was named does not load.
         """
         self.path = os.fspath(path)
-        first = candidates(providers)[0]
-        # OpenVINO is much faster in fixed shapes, and compiles for each: not before one is known.
-        compiles = first[0] == "openvino"
-        model, kept = (self.path, None) if maps is None else _reduced(self.path, maps)
-        opened = open_session(
-            model, "cpu" if compiles else providers, threads, optimise=not compiles, path=self.path
-        )
-        self.provider = first[0] if compiles else opened.provider
-        self.contract = read_metadata(opened.session, self.path, kept)
-        if compiles:
-            self._bindings = Bindings(
-                self.contract,
-                self.provider,
-                lambda shape: (
-                    open_session(model, first, threads, shape=shape, path=self.path).session
-                ),
-                compiles,
-            )
-        else:
-            alone = self.provider == "cpu" and _size(self.path) < _LIGHT
-            self._bindings = Bindings(
-                self.contract, self.provider, lambda _: opened.session, alone=alone
-            )
-        self._lock = threading.Lock()
+        self.options = {name: dict(own) for name, own in (options or {}).items()}
+        running = start(self.path, providers, threads, maps, options)
+        self.provider, self.contract = running.provider, running.contract
+        self.elsewhere = running.opened.elsewhere
+        self._bindings = running.bindings
 
     def __repr__(self) -> str:
         return f"Session({self.path!r}, provider={self.provider!r})"
@@ -141,7 +149,7 @@ class Session:
     def sibling(self) -> Session:
         """The same open file, its weights shared, with buffers of its own: runs beside this one."""
         other = copy.copy(self)
-        other._bindings, other._lock = self._bindings.fresh(), threading.Lock()
+        other._bindings = self._bindings.fresh()
         return other
 
     def run(
@@ -163,16 +171,46 @@ class Session:
         """
         batch = self._input(images)
         index = self._index(class_index, len(batch))
-        with self._lock:
-            try:
-                results = self._bindings.run(batch, index)
-            except BacklitError:
-                raise
-            except Exception as error:  # ONNX Runtime's exceptions share no other base
-                raise model_error(self.path, error, (self.provider,)) from error
-        scores, classes, score, *maps = results
+        scores, classes, score, *maps = self._running(self._bindings.run, batch, index)
         names = [made.name for made in self.contract.maps]
         return Outputs(scores, classes, score, dict(zip(names, maps, strict=True)))
+
+    def run_dlpack(
+        self, images: Any, class_index: npt.NDArray[np.int64] | None = None
+    ) -> DeviceOutputs:
+        """Run the graph on images that are where it runs, and leave the results there.
+
+        On a GPU nothing touches the host but ``class_index``, and the results may not be computed
+        yet: whoever takes them by DLPack gives a stream of its own, which waits for them.
+        ``torch.from_dlpack(outputs["saliency"])`` is a tensor on the GPU.
+
+        Args:
+            images: a contiguous array or tensor with ``__dlpack__`` (torch, CuPy, JAX; NumPy on a
+                CPU), as the file takes it: uint8 [N,H,W,C], or float32 [N,C,H,W] with float32
+                input.
+            class_index: int64 [N,K] on the host, as in ``run``; None: the top-scoring class.
+
+        Raises:
+            OptionError: the images are on another device, or not of the file's type or shape; or
+                there are more classes than TensorRT's engine takes.
+            ClassError: class_index is not [N,K] or out of range.
+            ModelError: ONNX Runtime fails.
+        """
+        count = int(images.shape[0])
+        top = np.full((count, 1), -1, np.int64)
+        index = self._index(top if class_index is None else class_index, count)
+        if isinstance(self._bindings, DeviceBindings):
+            found: Sequence[Any] = self._running(self._bindings.run_dlpack, images, index)
+        else:
+            array = np.from_dlpack(images)
+            if array.dtype != self.contract.image.dtype:  # as on a GPU: nothing is normalised
+                raise OptionError(
+                    f"the images are {array.dtype}.", f"give {self.contract.image.dtype}."
+                )
+            found = self._running(self._bindings.run, self._input(array), index)
+        scores, classes, score, *maps = found
+        names = [made.name for made in self.contract.maps]
+        return DeviceOutputs(scores, classes, score, dict(zip(names, maps, strict=True)))
 
     def saliency(
         self,
@@ -191,7 +229,7 @@ class Session:
             top: how many classes if ``classes`` is None.
             crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
                 section 3). Ranks are those of the scores averaged over the views.
-            batch: views per run; None: 4 on a CPU, 16 on a GPU.
+            batch: views per run; None: 4 on a CPU, 32 on a GPU.
             kind: which map: ``gradient``, the paper's saliency; ``features``, ``gradcam`` or
                 ``layercam``, made of feature maps and enlarged to the image's pixels;
                 ``smoothgrad``, ``ig`` (Integrated Gradients), or either with options
@@ -226,7 +264,7 @@ class Session:
             top: as in ``saliency``.
             crops: views whose maps are averaged; None: as many as the recipe wants.
             recipe: a recipe, or the name of one in ``localize.RECIPES``.
-            batch: views per run; None: 4 on a CPU, 16 on a GPU.
+            batch: views per run; None: 4 on a CPU, 32 on a GPU.
 
         Returns:
             One result per image, in order; boxes in pixels of the original image.
@@ -236,12 +274,25 @@ class Session:
             ClassError: a class does not exist.
             OptionError: crops, batch or recipe is impossible.
         """
-        from .localize import fitted  # brings OpenCV, which saliency maps do not need
+        try:
+            from .localize import fitted
+        except ModuleNotFoundError as error:
+            if error.name != "cv2":
+                raise
+            raise no_opencv() from error
 
         chosen = fitted(recipe, self.contract)
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
         return _values(pipeline.localize_results(self, sources, index, chosen, crops, batch))
+
+    def _running(self, function: Callable[..., Value], *arguments: Any) -> Value:
+        try:
+            return function(*arguments)
+        except BacklitError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no other base
+            raise model_error(self.path, error, (self.provider,)) from error
 
     def _input(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
         spec = self.contract.image
@@ -271,23 +322,6 @@ class Session:
         return index.astype(np.int64)
 
 
-def _reduced(path: str, maps: Maps) -> tuple[str | bytes, frozenset[str] | None]:
-    """The model without the maps that nobody wants, and the names of those that stay."""
-    check_file(Path(path))
-    model = Path(path).read_bytes()
-    try:
-        text = metadata(model).get(KEY)
-    except ModelError:  # ONNX Runtime says so better
-        return path, None
-    contract = Contract.from_json(text, path)
-    kept = frozenset((maps(contract) if callable(maps) else maps) or ())
-    names = [made.name for made in contract.maps]
-    for name in sorted(kept.difference(names)):
-        raise no_map(name, names)
-    dropped = set(names) - kept
-    return (without_outputs(model, dropped), kept) if dropped else (path, None)
-
-
 def many(images: Images) -> list[Source]:
     """One or many images as a list; an array [N,H,W,C] is N images."""
     if isinstance(images, str | os.PathLike | Image.Image):
@@ -297,12 +331,6 @@ def many(images: Images) -> list[Source]:
     if isinstance(images, Iterable):
         return list(images)
     return [images]
-
-
-def _size(path: str) -> int:
-    """Bytes of a file and of the weights beside it."""
-    files = (path, f"{path}.data")
-    return sum(os.path.getsize(file) for file in files if os.path.exists(file))
 
 
 def _values(results: Generator[pipeline.Result[Value], None, None]) -> list[Value]:

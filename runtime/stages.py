@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from .lanes import LANES
 from .providers import candidates
 
 Item = TypeVar("Item")
@@ -42,7 +43,8 @@ def cores() -> int:
 def plan(providers: str | None, threads: int | None, images: int | None) -> tuple[int | None, int]:
     """How to share the cores: threads within an operator, and images in the network at once.
 
-    On a CPU a network does not get twice as fast with twice the threads; twice the images do.
+    On a CPU a network does not get twice as fast with twice the threads; twice the images do. On a
+    GPU a batch is copied while another computes.
 
     Args:
         providers: those asked for, as ``Session`` takes them.
@@ -55,8 +57,11 @@ def plan(providers: str | None, threads: int | None, images: int | None) -> tupl
     Raises:
         OptionError: providers names none.
     """
-    if candidates(providers)[0][0] != "cpu" or images == 1:
+    first = candidates(providers)[0][0]
+    if images == 1 or first == "openvino":
         return threads, 1
+    if first != "cpu":
+        return threads, LANES
     usable, most = cores(), MOST_RUNS if images is None else min(MOST_RUNS, max(images, 1))
     if threads is None:
         runs = min(most, usable)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backlit import models
-from backlit.runtime import Session, providers
-from backlit.runtime import session as session_module
+from backlit.runtime import Session, opening, providers
 from backlit.runtime.errors import ModelError, ProviderError
 from linear_file import write_linear_file
 
@@ -94,7 +93,7 @@ def test_a_shape_is_compiled_for_itself_and_when_it_is_known(file, monkeypatch):
         opened.append((args[1], options.get("shape")))
         return providers.open_session(*args, **options)
 
-    monkeypatch.setattr(session_module, "open_session", spy)
+    monkeypatch.setattr(opening, "open_session", spy)
     session = Session(file, "openvino,cpu", threads=1)
     assert opened == [("cpu", None)]  # for the metadata
     session.run(pixels(2), ranks(2, 3))

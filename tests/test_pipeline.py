@@ -183,8 +183,11 @@ def test_cores_are_shared_out(monkeypatch, usable, threads, images, plan):
     assert stages.plan("cpu", threads, images) == plan
 
 
-def test_gpus_take_one_batch_at_a_time(monkeypatch):
+def test_gpus_compute_one_batch_and_copy_another(monkeypatch):
     monkeypatch.setattr(stages, "candidates", lambda providers: [("cuda", "cpu")])
+    assert stages.plan(None, None, 5000) == (None, 2)
+    assert stages.plan(None, None, 1) == (None, 1)
+    monkeypatch.setattr(stages, "candidates", lambda providers: [("openvino",)])
     assert stages.plan(None, None, 5000) == (None, 1)
 
 

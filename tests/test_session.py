@@ -135,7 +135,7 @@ def test_a_smaller_batch_runs_in_a_shape_that_is_compiled(linear):
         assert found.get_inputs()[0].shape[0] == shape[0]
         return found
 
-    bindings = Bindings(linear.contract, "cpu", fixed, compiles=True)
+    bindings = Bindings(linear.contract, fixed, compiles=True)
 
     def run(n, k):
         images = pixels(n)

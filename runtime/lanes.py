@@ -1,0 +1,176 @@
+"""Buffers of a Backlit file on a GPU, for each shape that it runs in.
+
+A CUDA graph replays one shape at fixed addresses. So a lane is the buffers of one shape on the
+device, the same in pinned memory of the host, and their binding to the graph; there are two for
+each shape, so that one is filled or emptied while the other computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy.typing as npt
+
+from .binding import Shape, Spec, Tensors, tensors
+from .contract import Contract
+from .cuda import Driver
+from .providers import onnxruntime
+
+LANES = 2
+"""Of each shape: one that is filled or emptied while the other computes."""
+
+# Shapes whose buffers are kept; lanes with a CUDA graph, which ONNX Runtime keeps for good.
+_KEPT, _CAPTURED = 4, 16
+_NO_GRAPH = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """What a device does at the same time: copies to it, runs, copies from it."""
+
+    up: int
+    compute: int
+    down: int
+
+
+class Lane:
+    """Buffers of one shape (N,K) and their binding to the graph; for one run at a time.
+
+    Attributes:
+        host: arrays in pinned memory, zeros at first, by name of input or output.
+        device: the OrtValues that the graph is bound to, by name.
+        row: bytes of an image's part of each.
+        uploaded, computed, downloaded: events, each of the last run's.
+        source: what the last upload was made from, if that is not ``host``.
+        captured: runs are replays of a CUDA graph.
+    """
+
+    def __init__(self, session: Any, shape: Tensors, driver: Driver, graph: int | None) -> None:
+        """Allocate and bind.
+
+        Args:
+            session: of ONNX Runtime.
+            shape: of its inputs and outputs.
+            driver: of the device.
+            graph: number of the CUDA graph that the first run captures and later ones replay; -1
+                for none; None where the session captures none.
+        """
+        self._session, self._io = session, session.io_binding()
+        value = onnxruntime().OrtValue.ortvalue_from_shape_and_type
+        self.host: dict[str, npt.NDArray[Any]] = {}
+        self.device: dict[str, Any] = {}
+        self.row: dict[str, int] = {}
+        for name, (dims, dtype) in {**shape.inputs, **shape.outputs}.items():
+            self.host[name] = driver.pinned(dims, dtype)
+            self.device[name] = value(dims, dtype, driver.name, driver.device_id)
+            self.row[name] = self.host[name].nbytes // dims[0]
+        for name in shape.inputs:
+            self._io.bind_ortvalue_input(name, self.device[name])
+        for name in shape.outputs:
+            self._io.bind_ortvalue_output(name, self.device[name])
+        self.uploaded, self.computed, self.downloaded = (driver.event() for _ in range(3))
+        self.source: Any = None
+        self.captured = graph not in (None, _NO_GRAPH)
+        self._options = onnxruntime().RunOptions()
+        # Events say when a run is done: ONNX Runtime need not wait for the device.
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        if graph is not None:
+            self._options.add_run_config_entry("gpu_graph_id", str(graph))
+
+    def run(self) -> None:
+        """Give the run to the device."""
+        self._session.run_with_iobinding(self._io, self._options)
+
+
+class Lanes:
+    """The lanes of a file: made when a shape is first run, lent to one run at a time."""
+
+    def __init__(
+        self, contract: Contract, session: Any, driver: Driver, streams: Streams, graphs: bool
+    ) -> None:
+        """Take no memory yet; arguments as of ``DeviceBindings``."""
+        self._contract, self._session, self._driver = contract, session, driver
+        self._stream, self._graphs = streams.compute, graphs
+        self._numbers = itertools.count(1)
+        self._free: OrderedDict[Shape, list[Lane]] = OrderedDict()
+        self._busy, self._making = 0, False
+        self._changed = threading.Condition()
+        # ONNX Runtime keeps CUDA graphs, and handles of cuDNN, for each thread that runs.
+        self.launcher = ThreadPoolExecutor(1, "backlit-launch", initializer=driver.use)
+
+    def allocate(self, specs: dict[str, Spec]) -> dict[str, Any]:
+        """New OrtValues on the device, by name."""
+        make, driver = onnxruntime().OrtValue.ortvalue_from_shape_and_type, self._driver
+        with self._changed:  # not while a CUDA graph is captured
+            return {
+                name: make(*spec, driver.name, driver.device_id) for name, spec in specs.items()
+            }
+
+    def free(self, shape: Shape) -> Lane | None:
+        """A free lane of that shape, if there is one."""
+        with self._changed:
+            lanes = self._free.get(shape)
+            if self._making or not lanes:
+                return None
+            self._busy += 1
+            self._free.move_to_end(shape)
+            return lanes.pop()
+
+    def take(self, shape: Shape) -> Lane:
+        """A lane of that shape, made or waited for; whoever calls holds none."""
+        with self._changed:
+            while (lane := self.free(shape)) is None:
+                if self._making or shape in self._free:
+                    self._changed.wait()
+                    continue
+                self._making = True
+                try:
+                    # Nothing else may use the device while a CUDA graph is captured.
+                    while self._busy:
+                        self._changed.wait()
+                    self._drop()
+                    self._free[shape] = self.launcher.submit(self._made, shape).result()
+                finally:
+                    self._making = False
+                    self._changed.notify_all()
+            return lane
+
+    def give(self, lane: Lane, shape: Shape) -> None:
+        """Take a lane back."""
+        with self._changed:
+            self._free[shape].append(lane)
+            self._busy -= 1
+            self._changed.notify_all()
+
+    def _made(self, shape: Shape) -> list[Lane]:
+        """New lanes; in the launcher's thread."""
+        driver, spec, made = self._driver, tensors(self._contract, shape), []
+        captured = sum(lane.captured for lanes in self._free.values() for lane in lanes)
+        for _ in range(LANES):
+            graph = None
+            if self._graphs:
+                graph = next(self._numbers) if captured < _CAPTURED else _NO_GRAPH
+            lane = Lane(self._session, spec, driver, graph)
+            for name in spec.inputs:  # what stands there by chance is no class
+                zeros, target = lane.host[name], lane.device[name].data_ptr()
+                driver.copy(target, zeros.ctypes.data, zeros.nbytes, self._stream)
+            if lane.captured:
+                lane.run()
+            driver.record(lane.computed, self._stream)
+            driver.synchronize(lane.computed)
+            made.append(lane)
+            captured += lane.captured
+        return made
+
+    def _drop(self) -> None:
+        """Let the shape go that was run longest ago, if there are too many."""
+        plain = [shape for shape, lanes in self._free.items() if not lanes[0].captured]
+        if len(plain) >= _KEPT:
+            for lane in self._free.pop(plain[0]):
+                for event in (lane.uploaded, lane.downloaded):
+                    self._driver.synchronize(event)

@@ -1,0 +1,249 @@
+"""A Backlit file open on a provider: where it runs, and the buffers that it runs with."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .binding import Bindings, read_metadata
+from .contract import KEY, Contract
+from .cuda import Cuda, Driver
+from .device import BUCKETS, DeviceBindings
+from .engine_options import ENGINE_KEY
+from .errors import ModelError, ProviderError, no_map
+from .lanes import Streams
+from .provider_options import Options
+from .providers import Opened, candidates, check_file, open_session
+from .wire import metadata, without_outputs
+
+Maps = Collection[str] | Callable[[Contract], Collection[str]] | None
+
+# Bytes. On a CPU, images one by one take 2 to 7 % less time than four at once (mobilenet_v2,
+# resnet50) and a quarter of the memory; but the weights are read for each (vgg16: 4 % more time).
+_LIGHT = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Running:
+    """A file that can be run.
+
+    Attributes:
+        provider: short name of the execution provider that it really runs on.
+        contract: its metadata, with the maps that were left in.
+        bindings: what runs it.
+        opened: as ``open_session`` gives it; on OpenVINO, which compiles each shape later, the file
+            on the CPU.
+    """
+
+    provider: str
+    contract: Contract
+    bindings: Bindings | DeviceBindings
+    opened: Opened
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """A file as it is to be opened."""
+
+    path: str
+    model: str | bytes
+    kept: frozenset[str] | None
+    threads: int | None
+    options: Options
+
+    def own(self, provider: str) -> dict[str, str]:
+        """The user's options of a provider."""
+        return dict(self.options.get(provider, {}))
+
+
+def start(
+    path: str,
+    providers: str | Sequence[str] | None = None,
+    threads: int | None = None,
+    maps: Maps = None,
+    options: Options | None = None,
+) -> Running:
+    """Open a file on the providers asked for, or on the best that takes it.
+
+    Arguments and errors are those of ``Session``.
+    """
+    tried = candidates(providers)
+    model, kept = (path, None) if maps is None else _reduced(path, maps)
+    file = _File(path, model, kept, threads, options or {})
+    problem: ModelError | None = None
+    for names in tried:
+        try:
+            return _ON.get(names[0], _on_cpu)(file, names)
+        except ModelError as error:
+            problem = error
+    raise problem or ProviderError("No execution provider loads.", "run `backlit doctor`.")
+
+
+def _on_cpu(file: _File, names: tuple[str, ...]) -> Running:
+    opened = _open(file, names)
+    contract = read_metadata(opened.session, file.path, file.kept)
+    alone = _size(file.path) < _LIGHT
+    return Running(
+        "cpu", contract, Bindings(contract, lambda _: opened.session, alone=alone), opened
+    )
+
+
+def _on_openvino(file: _File, names: tuple[str, ...]) -> Running:
+    """It is much faster in fixed shapes, and compiles for each: not before one is known."""
+    plain = dataclasses.replace(file, options={})
+    opened = _open(plain, ("cpu",), optimise=False)
+    contract = read_metadata(opened.session, file.path, file.kept)
+    bindings = Bindings(
+        contract, lambda shape: _open(file, names, shape=shape).session, compiles=True
+    )
+    return Running("openvino", contract, bindings, opened)
+
+
+def _on_cuda(file: _File, names: tuple[str, ...]) -> Running:
+    own = file.own("cuda")
+    driver, streams = _device(own)
+    # Whether all of the graph is on the device ONNX Runtime knows when it has placed the nodes.
+    wishes = [own.get("enable_cuda_graph", "1")] + ["0"] * ("enable_cuda_graph" not in own)
+    for wish in wishes:
+        extra = {**_on_stream(streams), "enable_cuda_graph": wish}
+        try:
+            opened = _open(file, names, {"cuda": {**own, **extra}})
+            break
+        except ModelError as error:
+            if wish == wishes[-1] or "graph capture" not in error.problem:
+                raise
+    contract = read_metadata(opened.session, file.path, file.kept)
+    graphs = wish not in ("0", "false", "False")
+    return _on_device("cuda", contract, opened, driver, streams, BUCKETS["cuda"], graphs=graphs)
+
+
+def _on_tensorrt(file: _File, names: tuple[str, ...]) -> Running:
+    from .engines import open_tensorrt
+
+    own = file.own("tensorrt")
+    driver, streams = _device(own)
+    text = metadata(_bytes(file.model)).get(KEY)
+    contract = _left(Contract.from_json(text, file.path), file.kept)
+    shared = {name: {**file.own(name), **_on_stream(streams)} for name in names if name in BUCKETS}
+    engine = open_tensorrt(
+        file.model, contract, {**file.options, **shared},
+        providers=names, threads=file.threads, path=file.path,
+    )  # fmt: skip
+    contract = read_metadata(engine.session, file.path, file.kept)
+    most = engine.shapes.max_images
+    buckets = sorted({size for size in BUCKETS["tensorrt"] if size < most} | {most})
+    return _on_device(
+        "tensorrt", contract, engine, driver, streams, buckets, classes=engine.shapes.max_classes
+    )
+
+
+_ON = {"cuda": _on_cuda, "tensorrt": _on_tensorrt, "openvino": _on_openvino}
+
+
+def _open(
+    file: _File,
+    names: tuple[str, ...],
+    options: Mapping[str, Mapping[str, str]] | None = None,
+    optimise: bool = True,
+    shape: tuple[int, int] | None = None,
+) -> Opened:
+    return open_session(
+        file.model, names, file.threads, optimise, shape, file.path,
+        options={**file.options, **(options or {})},
+    )  # fmt: skip
+
+
+def _on_device(
+    provider: str,
+    contract: Contract,
+    opened: Opened,
+    driver: Driver,
+    streams: Streams,
+    buckets: Sequence[int],
+    graphs: bool = False,
+    classes: int | None = None,
+) -> Running:
+    bindings = DeviceBindings(contract, opened.session, driver, streams, buckets, graphs, classes)
+    weakref.finalize(bindings, _STREAMS.give, driver.device_id, streams).atexit = False
+    return Running(provider, contract, bindings, opened)
+
+
+def _device(options: Mapping[str, str]) -> tuple[Driver, Streams]:
+    """The GPU that a provider's options name, and streams of it."""
+    driver = Cuda(int(options.get("device_id", "0")))
+    streams = _STREAMS.take(driver)
+    if int(options.get("user_compute_stream", "0")):
+        streams = dataclasses.replace(streams, compute=int(options["user_compute_stream"]))
+    return driver, streams
+
+
+def _on_stream(streams: Streams) -> dict[str, str]:
+    return {"has_user_compute_stream": "1", "user_compute_stream": str(streams.compute)}
+
+
+class _Pool:
+    """Streams that no session uses any more: ONNX Runtime may still look at one that is gone."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[Streams]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, driver: Driver) -> Streams:
+        with self._lock:
+            if free := self._free.get(driver.device_id):
+                return free.pop()
+
+        def make() -> Streams:
+            driver.use()  # in a thread of its own: the caller's device stays what it is
+            return Streams(driver.stream(), driver.stream(), driver.stream())
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(make).result()
+
+    def give(self, device_id: int, streams: Streams) -> None:
+        with self._lock:
+            self._free.setdefault(device_id, []).append(streams)
+
+
+_STREAMS = _Pool()
+
+
+def _reduced(path: str, maps: Maps) -> tuple[str | bytes, frozenset[str] | None]:
+    """The model without the maps that nobody wants, and the names of those that stay."""
+    model = _bytes(path)
+    try:
+        entries = metadata(model)
+    except ModelError:  # ONNX Runtime says so better
+        return path, None
+    contract = Contract.from_json(entries.get(KEY), path)
+    kept = frozenset((maps(contract) if callable(maps) else maps) or ())
+    names = [made.name for made in contract.maps]
+    for name in sorted(kept.difference(names)):
+        raise no_map(name, names)
+    if ENGINE_KEY in entries:  # one node makes all maps
+        return path, None
+    dropped = set(names) - kept
+    return (without_outputs(model, dropped), kept) if dropped else (path, None)
+
+
+def _left(contract: Contract, kept: frozenset[str] | None) -> Contract:
+    maps = tuple(made for made in contract.maps if kept is None or made.name in kept)
+    return dataclasses.replace(contract, maps=maps)
+
+
+def _bytes(model: str | bytes) -> bytes:
+    if isinstance(model, bytes):
+        return model
+    check_file(Path(model))
+    return Path(model).read_bytes()
+
+
+def _size(path: str) -> int:
+    """Bytes of a file and of the weights beside it."""
+    files = (path, f"{path}.data")
+    return sum(os.path.getsize(file) for file in files if os.path.exists(file))
