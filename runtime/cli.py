@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import warnings
 from typing import Any
 
 import click
 
-from .errors import BacklitError
+from .errors import BacklitError, BacklitWarning, no_opencv
 
 INTERRUPTED = 130
 _EXPORT_PACKAGES = ("onnx", "onnx_ir", "onnxscript", "ml_dtypes")
@@ -39,6 +40,7 @@ COMMANDS = {
     "localize": Lazy(".cli_run", "localize", "Find object boxes from where it looked."),
     "visualize": Lazy(".cli_visualize", "visualize", "Draw what scores highest for a class."),
     "evaluate": Lazy(".cli_evaluate", "evaluate", "Measure its boxes on labelled images."),
+    "build": Lazy(".cli_build", "build", "Build a TensorRT engine ahead of serving."),
     "bench": Lazy("..export.cli_bench", "bench", "Compare its time with peers and a forward pass."),
     "doctor": Lazy(".cli_info", "doctor", "Show what is installed and which providers load."),
 }
@@ -93,11 +95,29 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors for people become a message on stderr and an exit code."""
+        show = warnings.showwarning
+
+        def show_ours(
+            message: Warning | str, category: type[Warning], *rest: Any, **named: Any
+        ) -> None:
+            if issubclass(category, BacklitWarning):
+                click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {message}", err=True)
+            else:
+                show(message, category, *rest, **named)
+
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", BacklitWarning)
+                warnings.showwarning = show_ours
+                return super().invoke(ctx)
         except BacklitError as error:
             show_error(error)
             ctx.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            if error.name != "cv2":
+                raise
+            show_error(no_opencv())
+            ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
