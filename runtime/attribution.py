@@ -98,15 +98,14 @@ Many = SmoothGrad | IntegratedGradients
 def maps(
     session: Session, views: npt.NDArray[np.uint8], index: Index, method: Many, batch: int
 ) -> Floats:
-    """Maps of some views: `smoothgrad`, or the magnitude of `integrated_gradients`.
+    """Maps of some views: `smoothgrad`, or `integrated_gradients`.
 
     Returns:
         float32 [V,K,H,W].
     """
     if isinstance(method, SmoothGrad):
         return smoothgrad(session, views, index, method, batch)
-    signed = integrated_gradients(session, views, index, method, batch)
-    return np.abs(signed).astype(np.float32)
+    return integrated_gradients(session, views, index, method, batch).astype(np.float32)
 
 
 def smoothgrad(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,21 +13,17 @@ import click
 
 from . import output as output_module
 from .cli_job import Job, Line, Outcome, common, crops_option, print_line, saliency_option
+from .cli_pictures import KINDS, Asked, picture_options
 from .errors import OptionError
 
 if TYPE_CHECKING:
     from .contract import Contract
     from .explain import Kind
     from .localize import Localization, Recipe
+    from .panels import Row
+    from .pictures import Explained, Look
     from .pipeline import Result
     from .saliency import Saliency
-
-_PICTURES = click.option(
-    "--pictures/--no-pictures",
-    default=None,
-    help="Draw NAME.png of each image, which takes several times as long as finding its boxes.  "
-    "[default: draw, with -o]",
-)
 
 
 @click.command(
@@ -35,13 +33,14 @@ Examples:
   backlit saliency model.backlit.onnx photo.jpg -o out
   backlit saliency model.backlit.onnx photos/ --class tabby --class 7 --crops 10 -o out
   backlit saliency model.backlit.onnx photo.jpg --saliency smoothgrad --samples 25 -o out
+  backlit saliency model.backlit.onnx photo.jpg --panels image,gradient,features,overlay -o out
   find photos -name '*.jpg' | backlit saliency model.backlit.onnx - --top 3""",
 )
 @common
 @crops_option("1")
 @saliency_option("gradient")
 @click.option("-o", "--output", type=click.Path(), help="Folder for NAME.npy and NAME.png.")
-@_PICTURES
+@picture_options("image,saliency", ("image", "saliency", "overlay", *KINDS))
 @click.pass_context
 def saliency(
     ctx: click.Context,
@@ -49,25 +48,32 @@ def saliency(
     crops: str | None,
     kind: Kind | None,
     output: str | None,
-    pictures: bool | None,
+    asked: Asked,
     **options: Any,
 ) -> None:
     """Show where the classifier looked in each IMAGE (a file, a folder, or - for a list on stdin).
 
     Prints one JSON line per image: image, width, height, classes, labels, scores, map. With -o,
     map is a NumPy file float32 [K,h,w], one map per class in pixels of the network's view, and
-    NAME.png shows image and map side by side. Files of a list on stdin, which is read as it comes,
-    are named 000001_NAME, and so on.
+    NAME.png shows image and map side by side; other kinds of maps among the --panels are in
+    NAME.KIND.npy. Files of a list on stdin, which is read as it comes, are named 000001_NAME, and
+    so on.
     """
     from . import pipeline
+    from .drawing import Pictures, lockstep
     from .explain import map_name
 
-    shown: Kind = kind or "gradient"
-    _needs_folder(output, {"--pictures": pictures})
-    job = Job(ctx, output, maps=lambda contract: [map_name(shown, contract)], **options)
-    keep = _longest(job, pictures)
+    _needs_folder(output, asked.need_folder())
+    kinds = asked.kinds(kind)
+    names = kinds.values()
+    job = Job(
+        ctx, output, maps=lambda contract: [map_name(name, contract) for name in names], **options
+    )
+    pictures = Pictures(job, asked, kinds, int(crops or 1))
+    entries: list[tuple[str, Line]] = []
 
-    def save(result: Result[Saliency]) -> Outcome:
+    def save(results: Sequence[Result[Saliency]]) -> Outcome:
+        result = results[0]
         stem = job.name(result.index)
         found = result.value
         if found is None:
@@ -81,28 +87,33 @@ def saliency(
             "scores": [output_module.number(score) for score in found.scores],
         }
         if job.folder is not None:
-            from . import pictures as draw
-
             line["map"] = str(job.folder / f"{stem}.npy")
-            draw.save_maps(job.folder / f"{stem}.npy", found.maps)
-            if result.picture is not None:
-                sheet = draw.saliency_sheet(result.picture, found)
-                draw.save(job.folder / f"{stem}.png", sheet)
+            explained = dict(zip(kinds, results, strict=True))
+            pictures.save_maps(stem, explained)
+            pictures.save(stem, explained, _saliency_rows)
         return result.image, None, line
 
-    flow = pipeline.saliency_flow(
-        job.session,
-        job.sources(),
-        job.class_index,
-        int(crops or 1),
-        job.batch,
-        keep=keep,
-        runs=job.runs,
-        kind=shown,
-    )
-    with closing(pipeline.after(flow, save)) as outcomes:
+    flows = [
+        pipeline.saliency_flow(
+            job.session.sibling() if number else job.session,
+            sources,
+            job.class_index,
+            int(crops or 1),
+            job.batch,
+            keep=pictures.keep,
+            runs=job.runs,
+            kind=name,
+        )
+        for number, (name, sources) in enumerate(
+            zip(names, itertools.tee(job.sources(), len(kinds)), strict=True)
+        )
+    ]
+    with closing(pipeline.after(lockstep(flows), save)) as outcomes:
         for line in job.lines(outcomes):
+            if pictures.listed and "map" in line:
+                entries.append((Path(line["map"]).stem, line))
             print_line(line)
+    pictures.finish(lambda: entries, _saliency_rows)
     job.finish()
 
 
@@ -114,7 +125,8 @@ Examples:
   backlit localize model.backlit.onnx photos/ --top 5 > boxes.jsonl
   backlit localize model.backlit.onnx photo.jpg --class 'golden retriever' --recipe paper
   find photos -name '*.jpg' | backlit localize model.backlit.onnx - -o out --no-pictures --resume
-  backlit localize model.backlit.onnx photos/ -o out --masks --format coco --format voc""",
+  backlit localize model.backlit.onnx photos/ -o out --masks --format coco --format voc
+  backlit localize model.backlit.onnx photo.jpg -o out --panels overlay,box --picture-format svg""",
 )
 @common
 @crops_option("what the recipe wants")
@@ -129,7 +141,7 @@ Examples:
 @click.option(
     "-o", "--output", type=click.Path(), help="Folder for boxes.jsonl, NAME.png and other formats."
 )
-@_PICTURES
+@picture_options("image,saliency,mask,box", ("image", "saliency", "overlay", "mask", "box"))
 @click.option(
     "--masks", is_flag=True, help="Write masks/NAME_CLASS.png, in pixels of the original; needs -o."
 )
@@ -155,7 +167,7 @@ def localize(
     kind: Kind | None,
     recipe: str,
     output: str | None,
-    pictures: bool | None,
+    asked: Asked,
     masks: bool,
     formats: tuple[str, ...],
     resume: bool,
@@ -181,8 +193,10 @@ def localize(
     """  # noqa: D301 (\b is click's, not a backslash)
     from . import formats as formats_module
     from . import pipeline
+    from .drawing import Pictures, named
     from .explain import map_name
     from .localize import fitted, get_recipe
+    from .pictures import localization_rows
     from .runlog import RunLog
 
     wanted = get_recipe(recipe)
@@ -191,7 +205,7 @@ def localize(
     _needs_folder(
         output,
         {
-            "--pictures": pictures,
+            **asked.need_folder(),
             "--masks": masks,
             "--resume": resume,
             "--format voc": "voc" in formats,
@@ -205,27 +219,33 @@ def localize(
     job = Job(ctx, output, maps=maps, **options)
     chosen = fitted(wanted, job.session.contract)
     views = chosen.crops if crops is None else int(crops)
-    keep = _longest(job, pictures)
+    pictures = Pictures(job, asked, {"saliency": chosen.saliency}, views)
+
+    def rows(explained: Explained, look: Look) -> list[Row]:
+        return localization_rows(pipeline.boxes(explained["saliency"], chosen), look)
 
     def save(explained: Result[Saliency]) -> Outcome:
         stem = job.name(explained.index)
-        result = pipeline.boxes(explained, chosen, masks=masks or bool(keep))
+        result = pipeline.boxes(explained, chosen, masks=masks or bool(pictures.keep))
         found = result.value
         if found is None:
             return result.image, result.error, {}
         if job.folder is None:
             return result.image, None, output_module.localization_line(found)
-        if result.picture is not None and result.prepared is not None:
-            from . import pictures as draw
-
-            sheet = draw.localization_sheet(result.picture, found, result.prepared)
-            draw.save(job.folder / f"{stem}.png", sheet)
+        if pictures.later:
+            pictures.save_maps(stem, {"saliency": explained})
+        else:
+            pictures.save(
+                stem, {"saliency": explained}, lambda _, look: localization_rows(result, look)
+            )
         files = _save_masks(job.folder, stem, found) if masks else None
         return result.image, None, output_module.localization_line(found, files)
 
     with ExitStack() as stack:
         if job.folder is not None:
-            settings = _settings(job, chosen, views, pictures=bool(keep), masks=masks)
+            written = asked.settings() | {"pictures": pictures.drawn, "masks": masks}
+            written["provider options"] = options.get("settings", ())
+            settings = _settings(job, chosen, views, written)
             log = stack.enter_context(job.logged(RunLog(job.folder, settings, resume)))
             if masks:
                 output_module.folder(job.folder / "masks")
@@ -238,7 +258,7 @@ def localize(
             job.class_index,
             views,
             job.batch,
-            keep=keep,
+            keep=pictures.keep,
             runs=job.runs,
             kind=chosen.saliency,
         )
@@ -253,17 +273,15 @@ def localize(
             for name in sorted({*formats} - {"jsonl"}):
                 names = output_module.Names(job.numbered)
                 formats_module.write(name, log.lines(), job.folder, names)
+            pictures.finish(lambda: named(log, job.numbered), rows)
             log.finish()
     job.finish()
 
 
-def _longest(job: Job, pictures: bool | None) -> int:
-    """Longest side in pixels to which images are kept for pictures; 0 where none are drawn."""
-    if job.folder is None or pictures is False:
-        return 0
-    from .pictures import LONGEST
+def _saliency_rows(explained: Explained, look: Look) -> list[Row]:
+    from .pictures import saliency_rows  # OpenCV: 0.2 s that maps alone do without
 
-    return LONGEST
+    return saliency_rows(explained, look)
 
 
 def _needs_folder(output: str | None, asked: dict[str, bool | None]) -> None:
@@ -285,7 +303,7 @@ def _save_masks(folder: Path, stem: str, found: Localization) -> list[str | None
     return files
 
 
-def _settings(job: Job, recipe: Recipe, crops: int, **drawn: bool) -> dict[str, Any]:
+def _settings(job: Job, recipe: Recipe, crops: int, written: dict[str, Any]) -> dict[str, Any]:
     """What the files of a run depend on; JSON."""
     import importlib.metadata
 
@@ -297,6 +315,6 @@ def _settings(job: Job, recipe: Recipe, crops: int, **drawn: bool) -> dict[str, 
         "crops": crops,
         "recipe": recipe.name,
         **{f"recipe's {name}": value for name, value in dataclasses.asdict(recipe).items()},
-        **drawn,
+        **written,
         "names by number": job.numbered,
     }

@@ -31,6 +31,7 @@ def demo(output: str) -> None:
     from .. import models
     from . import output as output_module
     from . import pictures, pipeline
+    from .formats import save_maps
     from .localize import centred_box, fitted, iou
     from .session import Session
 
@@ -66,11 +67,11 @@ def demo(output: str) -> None:
             if result.error is not None:
                 raise result.error
             found, stem = result.value, Path(sample["file"]).stem
-            if found is None or result.picture is None or result.prepared is None:
+            if found is None:
                 continue
-            pictures.save_maps(folder / f"{stem}.npy", found.saliency)
-            sheet = pictures.localization_sheet(result.picture, found, result.prepared)
-            pictures.save(folder / f"{stem}.png", sheet)
+            save_maps(folder / f"{stem}.npy", found.saliency)
+            rows = pictures.localization_rows(result)
+            pictures.save_rows(folder / f"{stem}.png", rows)
             box, truth = found.boxes[0], tuple(sample["box"])
             overlap = iou(box, truth)
             blind = iou(centred_box(found.width, found.height), truth)

@@ -25,8 +25,8 @@ Kind = (
 """How a map is made. ``gradient`` is the paper's saliency, max over channels of its abs;
 ``features``, ``gradcam`` and ``layercam`` are maps of the file as they are; ``smoothgrad`` and
 ``ig`` are `SmoothGrad` and `IntegratedGradients` with their defaults; ``gradxinput`` is gradient
-times input. Of ``ig`` and ``gradxinput``, which are in units of the score, a pixel shows the abs of
-the sum over its channels: how much it adds to the score, or takes from it."""
+times input. ``ig`` and ``gradxinput`` are in units of the score and have signs: a pixel's value,
+the sum over its channels, is what it adds to the score. Boxes go by the magnitude."""
 
 
 def method(kind: Kind) -> Kind:
@@ -34,6 +34,12 @@ def method(kind: Kind) -> Kind:
     if kind == "smoothgrad":
         return SmoothGrad()
     return IntegratedGradients() if kind == "ig" else kind
+
+
+def signed(kind: Kind) -> bool:
+    """Whether the maps of a kind have signs: below 0 is what takes from the score."""
+    how = method(kind)
+    return how == "gradxinput" or isinstance(how, IntegratedGradients)
 
 
 def map_name(kind: Kind, contract: Contract) -> str:
@@ -168,7 +174,7 @@ def _run(
 
 def _map(session: Session, outputs: Outputs, values: npt.NDArray[Any], kind: Kind) -> Array:
     if kind == "gradxinput":
-        return np.abs(attribution.gradient_times_input(session, outputs, values))
+        return attribution.gradient_times_input(session, outputs, values)
     return outputs[kind] if isinstance(kind, str) and kind != "gradient" else outputs.saliency
 
 

@@ -169,6 +169,16 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
+def save_maps(path: Path, maps: npt.NDArray[np.float32]) -> None:
+    """Write maps float32 [K,h,w] as a NumPy file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with whole_file(path) as file:
+        np.save(file, maps)
+
+
 def save_mask(path: Path, mask: npt.NDArray[np.bool_]) -> None:
     """Write a mask bool [h,w] as a PNG of one bit per pixel, 1 (white) inside.
 

@@ -3,106 +3,126 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import functools
 import math
 import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from .localize import Box
+from . import colormaps
+from .panels import FONT, GAP, SMALL, STRIP, Heat, Panel, Row, panel_size, resized, rgb
 
 Pixels = npt.NDArray[np.uint8]
 
-# Every panel has about this area, whatever the image's size and shape, and sides within these.
-_AREA = 320 * 320
-_LEAST, _MOST = 128, 640
-_GAP = 8
 # Sheets of very many pictures get smaller ones.
 _WIDEST = 4096
-_FONT = 17
+BAR = 9
 
 _PLAIN = {"ß": "ss", "ø": "o", "æ": "ae", "\N{MULTIPLICATION SIGN}": "x"} | dict.fromkeys(
     "\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}", "-"
 )
 """Stand-ins for letters that have no accent to lose."""
 
-_PAPER = (250, 250, 250)
-_INK = (28, 28, 30)
-_FAINT = (110, 110, 116)
-_EDGE = (205, 205, 208)
+PAPER = (250, 250, 250)
+INK = (28, 28, 30)
+FAINT = (110, 110, 116)
+EDGE = (205, 205, 208)
 BRIGHT = (255, 214, 10)
-_DARK = (16, 16, 16)
+DARK = (16, 16, 16)
 
 
-def heatmap(saliency: npt.NDArray[np.float32]) -> Pixels:
-    """A saliency map in colour: black, purple, orange, pale yellow (perceptually even).
-
-    Args:
-        saliency: float [h,w]. 0 is black and the 99 % quantile the brightest, so that single
-            spikes do not leave the rest black. NaN and infinity count as 0.
-
-    Returns:
-        uint8 [h,w,3] RGB.
-    """
-    values = np.abs(np.nan_to_num(saliency, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64))
-    top = float(np.quantile(values, 0.99)) or float(values.max())
-    levels = np.round(255 * np.clip(values / top, 0, 1) if top > 0 else values).astype(np.uint8)
-    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
-    return cv2.cvtColor(colours, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-
-
-def overlay(
-    image: Pixels,
-    saliency: npt.NDArray[np.float32],
-    mask: npt.NDArray[np.bool_] | None,
-    box: Box | None,
-    caption: str,
-) -> Pixels:
-    """One row: image, saliency, mask (if given), box (if any); titles above, caption below.
+def raster(rows: Sequence[Row]) -> Pixels:
+    """Rows below each other as pixels, on white where one is narrower.
 
     Args:
-        image: uint8 [h,w,3] RGB, or [h,w] or [h,w,1] grey; any size. Small images are enlarged,
-            large ones reduced.
-        saliency: float [fh,fw], the map over the whole image, of any size.
-        mask: bool [h,w]; None leaves its panel out.
-        box: in pixels of the image; with a mask but without a box the panel says so, without both
-            it is left out.
-        caption: class and score; cut with an ellipsis where the row is too narrow.
+        rows: of zoom 1.
 
     Returns:
         uint8 [H2,W2,3] RGB.
     """
-    picture = _rgb(image)
-    height, width = picture.shape[:2]
-    high, wide = panel_size(height, width)
-    base = resized(picture, high, wide).astype(np.uint8, copy=False)
-    # The map is coloured after it is resized: averaged colours are not colours of the scale.
-    heat = heatmap(resized(_finite(saliency), high, wide).astype(np.float32, copy=False))
-    panels = [("image", base), ("saliency", heat)]
-    if mask is not None:
-        panels.append(("mask", _masked(base, mask)))
-    if box is not None:
-        panels.append(("box", _boxed(base, box, wide / width, high / height)))
-    elif mask is not None:
-        panels.append(("nothing found", base))
-    row_width = len(panels) * wide + (len(panels) + 1) * _GAP
-    strip = round(_FONT * 1.9)
-    sheet = Image.new("RGB", (row_width, 2 * strip + high), _PAPER)
+    drawn = [_drawn(one) for one in rows]
+    width = max(one.shape[1] for one in drawn)
+    padded = [
+        np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255)
+        for one in drawn
+    ]
+    return np.concatenate(padded)
+
+
+def _drawn(one: Row) -> Pixels:
+    """One row: titles above the panels, caption below."""
+    (height, width), (high, wide) = one.size, one.panel
+    sheet = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(sheet)
-    for index, (title, panel) in enumerate(panels):
-        left = _GAP + index * (wide + _GAP)
-        pen.text((left, strip / 2), title, fill=_FAINT, font=_font(_FONT - 3), anchor="lm")
+    for index, panel in enumerate(one.panels):
+        left = one.left(index)
+        title = panel.title
         # A hairline, or a white picture has no edge on the sheet.
-        pen.rectangle((left - 1, strip - 1, left + wide, strip + high), outline=_EDGE)
-        sheet.paste(Image.fromarray(panel), (left, strip))
-    text = shorten(caption, row_width - 2 * _GAP)
-    pen.text((_GAP, strip + high + strip / 2), text, fill=_INK, font=_font(_FONT), anchor="lm")
+        pen.rectangle((left - 1, STRIP - 1, left + wide, STRIP + high), outline=EDGE)
+        sheet.paste(Image.fromarray(_lined(panel)), (left, STRIP))
+        if panel.bar is not None:
+            scale = Scale.of(panel.bar, left + wide, wide)
+            title = shorten(title, scale.left - left, SMALL)
+            colours = np.repeat(scale.colours[None], BAR, axis=0)
+            ramp = Image.fromarray(colours).resize((scale.end - scale.begin, BAR))
+            sheet.paste(ramp, (scale.begin, (STRIP - BAR) // 2))
+            for at, text in ((scale.begin - 5, scale.low), (left + wide, scale.high)):
+                pen.text((at, STRIP / 2), text, fill=FAINT, font=_font(SMALL - 2), anchor="rm")
+        pen.text((left, STRIP / 2), title, fill=FAINT, font=_font(SMALL), anchor="lm")
+    text = shorten(one.caption, width - 2 * GAP)
+    pen.text((GAP, STRIP + high + STRIP / 2), text, fill=INK, font=_font(FONT), anchor="lm")
     return np.asarray(sheet)
+
+
+def _lined(panel: Panel) -> Pixels:
+    """The pixels of a panel with its lines."""
+    if panel.outlines:
+        pixels = panel.pixels.copy()
+        cv2.drawContours(pixels, panel.outlines, -1, DARK, 4, cv2.LINE_AA)
+        cv2.drawContours(pixels, panel.outlines, -1, BRIGHT, 2, cv2.LINE_AA)
+        return pixels
+    if panel.box is not None:
+        picture = Image.fromarray(panel.pixels)
+        rectangle(ImageDraw.Draw(picture), panel.box, picture.size, BRIGHT)
+        return np.asarray(picture)
+    return panel.pixels
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scale:
+    """The bar of a heat's colours with the numbers at its ends.
+
+    Attributes:
+        left: where the room for a title ends.
+        begin, end: where the bar lies across the page.
+        low, high: the numbers.
+        colours: uint8 [n,3].
+    """
+
+    left: int
+    begin: int
+    end: int
+    low: str
+    high: str
+    colours: Pixels
+
+    @classmethod
+    def of(cls, heat: Heat, right: int, wide: int) -> Scale:
+        """The scale of a heat whose panel of that width ends at that place."""
+        high = f"{heat.top:.3g}"
+        signed = heat.colormap == colormaps.DIVERGING
+        low = f"-{high}" if signed else "0"
+        font = _font(SMALL - 2)
+        end = right - math.ceil(font.getlength(high)) - 5
+        begin = end - wide // 5
+        left = begin - math.ceil(font.getlength(low)) - 10
+        colours = colormaps.table(heat.colormap)[1 if signed else 0 :]
+        return cls(left, begin, end, low, high, colours)
 
 
 def contact_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Pixels:
@@ -119,19 +139,18 @@ def contact_sheet(pictures: Sequence[Pixels], captions: Sequence[str]) -> Pixels
     high, wide = panel_size(*pictures[0].shape[:2])
     scale = min(1.0, _WIDEST / (columns * wide))
     high, wide = max(1, round(high * scale)), max(1, round(wide * scale))
-    strip = round(_FONT * 1.9)
     rows = -(-len(pictures) // columns)
-    size = columns * (wide + _GAP) + _GAP, rows * (high + strip) + _GAP
-    sheet = Image.new("RGB", size, _PAPER)
+    size = columns * (wide + GAP) + GAP, rows * (high + STRIP) + GAP
+    sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
         row, column = divmod(number, columns)
-        left, top = _GAP + column * (wide + _GAP), _GAP + row * (high + strip)
-        panel = resized(_rgb(picture), high, wide).astype(np.uint8, copy=False)
-        pen.rectangle((left - 1, top - 1, left + wide, top + high), outline=_EDGE)
+        left, top = GAP + column * (wide + GAP), GAP + row * (high + STRIP)
+        panel = resized(rgb(picture), high, wide).astype(np.uint8, copy=False)
+        pen.rectangle((left - 1, top - 1, left + wide, top + high), outline=EDGE)
         sheet.paste(Image.fromarray(panel), (left, top))
         text = shorten(caption, wide)
-        pen.text((left, top + high + strip / 2), text, fill=_INK, font=_font(_FONT), anchor="lm")
+        pen.text((left, top + high + STRIP / 2), text, fill=INK, font=_font(FONT), anchor="lm")
     return np.asarray(sheet)
 
 
@@ -142,14 +161,7 @@ def _columns(count: int) -> int:
     return next(whole, least)
 
 
-def panel_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of a panel for an image: equal areas, the shape kept where it is sane."""
-    scale = (_AREA / (height * width)) ** 0.5
-    high, wide = (int(min(max(round(side * scale), _LEAST), _MOST)) for side in (height, width))
-    return high, wide
-
-
-def shorten(text: str, width: float, size: int = _FONT) -> str:
+def shorten(text: str, width: float, size: int = FONT) -> str:
     """The text on one line, cut with an ellipsis to at most ``width`` pixels.
 
     Letters that the font lacks lose their accents, or become question marks.
@@ -186,50 +198,6 @@ def _drawable(letter: str, size: int) -> str:
     return plain or _PLAIN.get(letter, "?")
 
 
-def _finite(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return np.nan_to_num(saliency, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
-
-
-def _rgb(image: Pixels) -> Pixels:
-    planes = image[..., None] if image.ndim == 2 else image
-    return np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else planes
-
-
-def resized(array: npt.NDArray[Any], high: int, wide: int) -> npt.NDArray[Any]:
-    """A picture uint8 [h,w,3] or a map float32 [h,w] at another size."""
-    smaller = high * wide < array.shape[0] * array.shape[1]
-    # Cubic overshoots: sharp in a picture, but in a map it would draw saliency that is not there.
-    larger = cv2.INTER_CUBIC if array.dtype == np.uint8 else cv2.INTER_LINEAR
-    way = cv2.INTER_AREA if smaller else larger
-    return cv2.resize(np.ascontiguousarray(array), (wide, high), interpolation=way)
-
-
-def _masked(base: Pixels, mask: npt.NDArray[np.bool_]) -> Pixels:
-    """The image with everything but the mask dim and grey, and the mask's contour."""
-    high, wide = base.shape[:2]
-    way = cv2.INTER_AREA if mask.size > high * wide else cv2.INTER_LINEAR
-    soft = cv2.resize(mask.astype(np.float32), (wide, high), interpolation=way)
-    grey = base.mean(axis=2, keepdims=True)
-    dim = 0.3 * (0.35 * base + 0.65 * grey) + 12
-    mixed = soft[..., None] * base + (1 - soft[..., None]) * dim
-    panel = np.ascontiguousarray(np.rint(mixed).astype(np.uint8))
-    contours, _ = cv2.findContours(
-        (soft > 0.5).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-    )
-    cv2.drawContours(panel, contours, -1, _DARK, 4, cv2.LINE_AA)
-    cv2.drawContours(panel, contours, -1, BRIGHT, 2, cv2.LINE_AA)
-    return panel
-
-
-def _boxed(base: Pixels, box: Box, scale_x: float, scale_y: float) -> Pixels:
-    """The image with the box."""
-    panel = Image.fromarray(base)
-    x0, y0, x1, y1 = box
-    scaled = x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y
-    rectangle(ImageDraw.Draw(panel), scaled, panel.size, BRIGHT)
-    return np.asarray(panel)
-
-
 def rectangle(
     pen: ImageDraw.ImageDraw,
     box: Sequence[float],
@@ -250,7 +218,7 @@ def rectangle(
     x0, y0 = (min(max(round(edge), 0), side - 1) for edge, side in zip(box[:2], size, strict=True))
     x1 = min(max(round(box[2]) - 1, x0), size[0] - 1)
     y1 = min(max(round(box[3]) - 1, y0), size[1] - 1)
-    pen.rectangle((x0, y0, x1, y1), outline=_DARK, width=5)
+    pen.rectangle((x0, y0, x1, y1), outline=DARK, width=5)
     if min(x1 - x0, y1 - y0) < 4:
         return
     x0, y0, x1, y1 = x0 + 1, y0 + 1, x1 - 1, y1 - 1

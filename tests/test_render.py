@@ -1,7 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import render
+from backlit.runtime import colormaps, render
+from backlit.runtime import panels as panels_module
+from backlit.runtime.panels import Heat, blended, heatmap, row
 
 RNG = np.random.default_rng(0)
 EDGE, GAP = 1, 8
@@ -12,9 +14,14 @@ def photo(height, width):
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def overlay(image, saliency, mask, box, caption):
+    """A row as it is drawn by default."""
+    return render.raster([row(image, {"saliency": Heat(saliency)}, mask, box, caption)])
+
+
 def panels(sheet, height, width, count):
     """The panels of a sheet, found where the layout says they are."""
-    high, wide = render.panel_size(height, width)
+    high, wide = panels_module.panel_size(height, width)
     assert sheet.shape[1] == count * wide + (count + 1) * GAP
     top = (sheet.shape[0] - high) // 2
     lefts = [GAP + index * (wide + GAP) for index in range(count)]
@@ -24,7 +31,7 @@ def panels(sheet, height, width, count):
 def test_heatmap_is_opencv_inferno_in_rgb():
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None]
     scale = np.float32(1 / np.quantile(ramp, 0.99))
-    colours = render.heatmap(ramp)
+    colours = heatmap(ramp)
     levels = np.round(np.clip(ramp * scale, 0, 1) * 255).astype(np.uint8)
     expected = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1]
     assert np.abs(colours.astype(int) - expected).max() <= 6
@@ -39,32 +46,32 @@ def test_heatmap_does_not_let_one_spike_hide_the_rest():
     saliency = RNG.uniform(0.2, 1, (64, 64)).astype(np.float32)
     spiked = saliency.copy()
     spiked[5, 5] = 1e6
-    plain, with_spike = render.heatmap(saliency), render.heatmap(spiked)
+    plain, with_spike = heatmap(saliency), heatmap(spiked)
     assert np.abs(plain.astype(int) - with_spike).mean() < 3
     assert with_spike.mean() > 60
 
 
 def test_heatmap_does_not_depend_on_scale_and_survives_anything():
     saliency = RNG.exponential(size=(32, 48)).astype(np.float32)
-    expected = render.heatmap(saliency)
+    expected = heatmap(saliency)
     for factor in (1e-30, 1e-9, 1e9):
-        changed = render.heatmap((saliency * factor).astype(np.float32))
+        changed = heatmap((saliency * factor).astype(np.float32))
         assert np.abs(changed.astype(int) - expected).max() <= 6
-    black = render.heatmap(np.zeros((4, 5), np.float32))
+    black = heatmap(np.zeros((4, 5), np.float32))
     assert (black == black[0, 0]).all()
     assert black.max() < 10
     for value in (np.nan, np.inf, -np.inf):
-        np.testing.assert_array_equal(render.heatmap(np.full((4, 5), value, np.float32)), black)
+        np.testing.assert_array_equal(heatmap(np.full((4, 5), value, np.float32)), black)
     one = np.zeros((40, 40), np.float32)
     one[3, 4] = 1e-20
-    assert render.heatmap(one)[3, 4].min() > 100
+    assert heatmap(one)[3, 4].min() > 100
 
 
 @pytest.mark.parametrize(
     "shape", [(64, 64), (227, 227), (333, 500), (4000, 3000), (30, 900), (900, 30), (1, 1)]
 )
 def test_every_panel_is_a_good_size(shape):
-    high, wide = render.panel_size(*shape)
+    high, wide = panels_module.panel_size(*shape)
     assert 128 <= high <= 640
     assert 128 <= wide <= 640
     if 0.3 < shape[0] / shape[1] < 3:
@@ -81,7 +88,7 @@ def test_sheet_shows_image_saliency_mask_and_box(shape):
     mask = np.zeros(shape, np.bool_)
     mask[height // 4 : height // 2, width // 4 : width // 2] = True
     box = (width // 4, height // 4, width // 2, height // 2)
-    sheet = render.overlay(image, saliency, mask, box, "mug 12.3")
+    sheet = overlay(image, saliency, mask, box, "mug 12.3")
     shown, heat, masked, boxed = (p.astype(int) for p in panels(sheet, height, width, 4))
     high, wide = shown.shape[:2]
 
@@ -114,7 +121,7 @@ def test_sheet_shows_image_saliency_mask_and_box(shape):
 def test_the_box_is_seen_on_any_ground(value):
     image = np.full((200, 200, 3), value, np.uint8)
     image[..., 2] //= 1 + (value == 255)  # as yellow as the line itself
-    sheet = render.overlay(
+    sheet = overlay(
         image, np.ones((8, 8), np.float32), np.ones((200, 200), bool), (40, 50, 160, 150), ""
     )
     shown, _, _, boxed = (panel.astype(int) for panel in panels(sheet, 200, 200, 4))
@@ -125,17 +132,17 @@ def test_what_is_not_given_is_left_out():
     image, saliency = photo(100, 120), np.ones((10, 10), np.float32)
     mask, box = np.ones((100, 120), np.bool_), (10, 10, 50, 60)
     for given, count in (((None, None), 2), ((None, box), 3), ((mask, box), 4)):
-        assert len(panels(render.overlay(image, saliency, *given, "x"), 100, 120, count)) == count
+        assert len(panels(overlay(image, saliency, *given, "x"), 100, 120, count)) == count
 
 
 def test_nothing_found_says_so():
     image, saliency = photo(100, 100), np.ones((10, 10), np.float32)
     empty = np.zeros((100, 100), np.bool_)
-    nothing = render.overlay(image, saliency, empty, None, "x")
+    nothing = overlay(image, saliency, empty, None, "x")
     shown, _, masked, last = panels(nothing, 100, 100, 4)
     np.testing.assert_array_equal(last, shown)
     assert masked.mean() < 0.5 * shown.mean()
-    found = render.overlay(image, saliency, empty, (0, 0, 50, 50), "x")
+    found = overlay(image, saliency, empty, (0, 0, 50, 50), "x")
     top = (nothing.shape[0] - shown.shape[0]) // 2
     assert (nothing[: top - 2] != found[: top - 2]).any()
 
@@ -145,7 +152,7 @@ def test_boxes_at_the_edge_and_of_one_pixel(box):
     image = photo(30, 40)
     mask = np.zeros((30, 40), np.bool_)
     mask[box[1] : box[3], box[0] : box[2]] = True
-    sheet = render.overlay(image, np.ones((4, 4), np.float32), mask, box, "x")
+    sheet = overlay(image, np.ones((4, 4), np.float32), mask, box, "x")
     shown, _, _, boxed = panels(sheet, 30, 40, 4)
     changed = np.argwhere((boxed != shown).any(axis=2))
     high, wide = shown.shape[:2]
@@ -160,7 +167,7 @@ def test_grey_images_and_damaged_maps():
     saliency = np.full((5, 6), np.nan, np.float32)
     saliency[2, 2] = 1
     sheets = [
-        render.overlay(image, saliency, None, None, "x")
+        overlay(image, saliency, None, None, "x")
         for image in (grey, grey[..., None], np.repeat(grey[..., None], 3, axis=2))
     ]
     np.testing.assert_array_equal(sheets[0], sheets[2])
@@ -172,7 +179,7 @@ def test_captions_are_drawn_and_shortened():
     image, saliency = photo(80, 80), np.ones((4, 4), np.float32)
 
     def caption_strip(text):
-        return render.overlay(image, saliency, None, None, text)[-30:]
+        return overlay(image, saliency, None, None, text)[-30:]
 
     assert (caption_strip("mug 3.1") != caption_strip("fish 3.1")).any()
     assert (caption_strip("") == caption_strip("")[0, 0]).all()
@@ -205,6 +212,95 @@ def test_arguments_are_left_alone():
     image, saliency = photo(64, 64), RNG.random((8, 8), dtype=np.float32)
     mask = RNG.random((64, 64)) > 0.5
     kept = image.copy(), saliency.copy(), mask.copy()
-    render.overlay(image, saliency, mask, (3, 3, 40, 40), "x")
+    overlay(image, saliency, mask, (3, 3, 40, 40), "x")
     for now, before in zip((image, saliency, mask), kept, strict=True):
         np.testing.assert_array_equal(now, before)
+
+
+def test_the_scale_may_be_given():
+    values = np.array([[0, 1, 2, 4, -1, -9]], np.float32)
+    inferno, signed = (colormaps.table(name) for name in ("inferno", "blue-orange"))
+    np.testing.assert_array_equal(heatmap(values, top=2)[0], inferno[[0, 128, 255, 255, 128, 255]])
+    shown = heatmap(values, "blue-orange", 2)[0]
+    np.testing.assert_array_equal(shown, signed[[128, 192, 255, 255, 64, 1]])
+    np.testing.assert_array_equal(heatmap(0 * values, "blue-orange")[0], signed[[128] * 6])
+    np.testing.assert_array_equal(
+        heatmap(np.full((2, 2), np.nan, np.float32), "grey", 2), np.zeros((2, 2, 3))
+    )
+
+
+def test_overlay_is_as_opaque_as_the_map_is_strong():
+    image = np.array([[[30, 60, 90], [10, 20, 60], [200, 200, 200], [0, 0, 255]]], np.uint8)
+    saliency = np.array([[0, 1, 2, -4]], np.float32)
+    end, half = colormaps.table("inferno")[[255, 128]].astype(float)
+    expected = [[60, 60, 60], 0.575 * 30 + 0.425 * half, 0.15 * 200 + 0.85 * end,
+                0.15 * 85 + 0.85 * end]  # fmt: skip
+    found = blended(image, saliency, top=2)
+    np.testing.assert_array_equal(found[0], np.rint(expected))
+    low = colormaps.table("blue-orange")[1].astype(float)
+    found = blended(image, saliency, "blue-orange", 2)
+    np.testing.assert_array_equal(found[0, 3], np.rint(0.15 * 85 + 0.85 * low))
+    np.testing.assert_array_equal(found[0, 0], [60] * 3)
+
+
+def test_where_the_map_says_nothing_the_overlay_is_the_bare_picture():
+    image = photo(100, 140)
+    saliency = np.zeros((50, 70), np.float32)
+    saliency[:, 40:] = np.linspace(0.1, 1, 30)
+    made = row(image, {"saliency": Heat(saliency)}, names=["overlay"])
+    shown, grey = made.panels[0].pixels.astype(int), photo_grey(image)
+    wide = shown.shape[1]
+    assert np.abs(shown - grey)[:, : wide // 2].max() <= 1
+    gone = np.abs(shown - grey).sum(2).mean(0)
+    assert gone[-20:].mean() > 3 * gone[int(0.65 * wide)]
+    # Even under the strongest colour the picture shows through.
+    assert np.corrcoef(shown[:, -1].sum(1), grey[:, -1].sum(1))[0, 1] > 0.9
+
+
+def photo_grey(image):
+    high, wide = panels_module.panel_size(*image.shape[:2])
+    base = panels_module.resized(image, high, wide).astype(float)
+    return np.repeat(base.mean(2, keepdims=True), 3, axis=2)
+
+
+def test_panels_are_those_that_were_asked_for():
+    image, mask = photo(60, 80), np.ones((60, 80), np.bool_)
+    heats = {
+        "saliency": Heat(np.eye(8, dtype=np.float32)),
+        "ig": Heat(-np.eye(9, 9, 1, np.float32)),
+    }
+    made = row(image, heats, mask, None, "x", ["box", "ig", "gradient", "mask", "image"])
+    assert [panel.title for panel in made.panels] == [
+        "nothing found", "ig", "gradient", "mask", "image",
+    ]  # fmt: skip
+    plain = row(image, heats, mask, (1, 2, 30, 40), "x")
+    assert [panel.title for panel in plain.panels] == ["image", "saliency", "ig", "mask", "box"]
+    np.testing.assert_array_equal(made.panels[1].pixels, plain.panels[2].pixels)
+    np.testing.assert_array_equal(made.panels[2].pixels, plain.panels[1].pixels)
+    np.testing.assert_array_equal(made.panels[0].pixels, made.panels[4].pixels)
+    high, wide = panels_module.panel_size(60, 80)
+    assert plain.panels[4].box == pytest.approx(
+        (wide / 80, 2 * high / 60, 30 * wide / 80, 40 * high / 60)
+    )
+
+
+def test_zoom_gives_more_pixels_on_the_same_page():
+    image, heats = photo(700, 900), {"saliency": Heat(np.eye(8, dtype=np.float32), top=1.0)}
+    plain, fine = (row(image, heats, None, (9, 9, 90, 90), zoom=zoom) for zoom in (1, 2))
+    assert plain.size == fine.size
+    for one, other in zip(plain.panels, fine.panels, strict=True):
+        assert other.pixels.shape[0] == 2 * one.pixels.shape[0]
+        halved = cv2.resize(other.pixels, one.pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(halved.astype(int) - one.pixels).mean() < 4
+    assert fine.panels[2].box == pytest.approx([2 * edge for edge in plain.panels[2].box])
+
+
+def test_peak():
+    values = np.zeros((20, 20), np.float32)
+    assert panels_module.peak(values) == 0
+    values[3, 3] = -7
+    assert panels_module.peak(values) == 7
+    values[:] = np.linspace(-100, 0, 400).reshape(20, 20)
+    assert panels_module.peak(values) == pytest.approx(99, abs=0.01)
+    values[0, 0] = np.inf
+    assert panels_module.peak(values) == pytest.approx(98.8, abs=0.2)

@@ -13,7 +13,8 @@ from .. import pipeline
 from ..charts import Chart, Series
 from ..datasets import Example
 from ..localize import Localization
-from ..render import BRIGHT, heatmap, rectangle, resized
+from ..panels import heatmap, resized
+from ..render import BRIGHT, rectangle
 from ..report import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
 from .measure import CENTRED, Evaluation
 from .records import Log, Record
