@@ -24,7 +24,7 @@ lint: .venv/ready-test .typing/ready
 .venv/ready: pyproject.toml tests/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[$(ORT),export]"
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[$(ORT),boxes,export]"
 	touch $@
 
 # torchvision and timm ask for torch as it is built for CUDA; --no-deps keeps the CPU build of the
@@ -44,7 +44,7 @@ openvino: $(OPENVINO)/ready
 $(OPENVINO)/ready: pyproject.toml tests/constraints.txt
 	test -x $(OPENVINO)/bin/python || $(PYTHON) -m venv $(OPENVINO)
 	$(OPENVINO)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,export]" pytest
+	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,boxes,export]" pytest
 	touch $@
 
 .typing/ready:
