@@ -7,7 +7,7 @@ ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
 
-.PHONY: demo test lint openvino oracle zoo boxes throughput bench precision clean
+.PHONY: demo test lint openvino oracle zoo boxes throughput bench gpu-bench precision clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -76,6 +76,11 @@ throughput: .venv/ready-test
 # models/BENCH.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
 bench: .venv/ready-test $(if $(filter gpu,$(ORT)),$(OPENVINO)/ready)
 	$(BIN)/python tests/bench_suite.py --only "$(ONLY)"
+
+# Backlit on an NVIDIA GPU beside PyTorch and captum, into models/GPU.md and models/GPU.json; goes on
+# where it stopped. make gpu-bench ARGS="--only resnet50 --minutes 9"
+gpu-bench: .venv/ready-test
+	$(BIN)/python tests/gpu_bench.py $(ARGS)
 
 # fp16 and bf16 against float32 on labelled real photos.
 precision: .venv/ready-test

@@ -10,10 +10,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
-
-from .bench_worker import Job
+from typing import IO, Any, ClassVar, Protocol
 
 _WORKER = Path(__file__).with_name("bench_worker.py")
 
@@ -22,16 +21,36 @@ class Failed(Exception):  # noqa: N818  it is a finding, not an error
     """A contender did not open or run; the text is its reason."""
 
 
+class Job(Protocol):
+    """What a worker is to run: a dataclass that travels as JSON, such as bench_worker's."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def threads(self) -> int:
+        """Threads that may compute at a time."""
+
+
 class Worker:
     """The process of one contender."""
 
-    def __init__(self, job: Job, timeout: float, python: Path | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        timeout: float,
+        python: Path | None = None,
+        script: Path = _WORKER,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start it.
 
         Args:
             job: what it is to run.
             timeout: seconds for an answer.
             python: another interpreter, which finds nothing of what is installed for this one.
+            script: what it runs: reads the job and then questions, a line each, and answers each
+                with one line of JSON.
+            environment: variables, over those that it would have.
 
         Raises:
             Failed: it does not open.
@@ -46,10 +65,11 @@ class Worker:
         }
         for name in ("PYTHONWARNINGS", *(("PYTHONPATH", "PYTHONHOME") if python else ())):
             env.pop(name, None)
+        env |= environment or {}
         self._timeout = timeout
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the process
         self._process = subprocess.Popen(  # noqa: S603  our own file
-            [python or sys.executable, "-P", str(_WORKER)], env=env, text=True, encoding="utf-8",
+            [python or sys.executable, "-P", str(script)], env=env, text=True, encoding="utf-8",
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
         )  # fmt: skip
         self._lines: queue.Queue[str] = queue.Queue()
@@ -62,21 +82,26 @@ class Worker:
             self.close()
             raise
 
-    def ask(self, text: str) -> dict[str, Any]:
+    def ask(self, text: str, timeout: float | None = None) -> dict[str, Any]:
         """Send a line and wait for the answer.
+
+        Args:
+            text: the line.
+            timeout: seconds; None: as given at the start.
 
         Raises:
             Failed: it says why it cannot, has ended, or takes too long.
         """
+        timeout = self._timeout if timeout is None else timeout
         try:
             if self._process.stdin is not None:
                 self._process.stdin.write(text + "\n")
                 self._process.stdin.flush()
-            line = self._lines.get(timeout=self._timeout)
+            line = self._lines.get(timeout=timeout)
         except BrokenPipeError:
             line = ""
         except queue.Empty:
-            raise Failed(f"not done within {self._timeout:.0f} s") from None
+            raise Failed(f"not done within {timeout:.0f} s") from None
         if not line:
             raise Failed(self._last_words())
         answer: dict[str, Any] = json.loads(line)
