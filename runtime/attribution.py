@@ -23,7 +23,8 @@ from .binding import normalise
 from .errors import OptionError
 
 if TYPE_CHECKING:
-    from .session import Outputs, Session
+    from .graph_outputs import Outputs
+    from .session import Session
 
 Floats = npt.NDArray[np.float32]
 Sums = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ from .errors import OptionError, no_map
 from .image import Prepared
 
 if TYPE_CHECKING:
-    from .session import Outputs, Session
+    from .graph_outputs import Outputs
+    from .session import Session
 
 Array = npt.NDArray[np.float32]
 Kind = (

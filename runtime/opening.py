@@ -153,7 +153,7 @@ def _open(
     shape: tuple[int, int] | None = None,
 ) -> Opened:
     return open_session(
-        file.model, names, file.threads, optimise, shape, file.path,
+        file.model, names, file.threads, optimise, shape=shape, path=file.path,
         options={**file.options, **(options or {})},
     )  # fmt: skip
 

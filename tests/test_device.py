@@ -1,5 +1,7 @@
 """Buckets, lanes, copies and threads of a device, against the closed form of a linear file."""
 
+import dataclasses
+import gc
 import itertools
 import threading
 import weakref
@@ -8,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import simulated
+from backlit.runtime import opening, providers
 from backlit.runtime.device import BUCKETS, DeviceBindings, split
 from backlit.runtime.errors import OptionError
 from backlit.runtime.providers import open_session
@@ -294,6 +297,20 @@ def test_the_shape_that_was_run_longest_ago_goes(linear, opened):
     for k in (1, 2, 3, 4, 1, 5):
         device.run(1, k)
     assert list(device.bindings._lanes._free) == [(1, 3), (1, 4), (1, 1), (1, 5)]
+
+
+def test_streams_of_a_session_that_is_gone_are_used_again(linear, opened, monkeypatch):
+    driver, pool = simulated.Simulated(), opening._Pool()
+    monkeypatch.setattr(opening, "_STREAMS", pool)
+    first, second = pool.take(driver), pool.take(driver)
+    assert len({*dataclasses.astuple(first), *dataclasses.astuple(second)}) == 6
+    session = providers.Opened(simulated.Session(opened, driver, first.compute), "cuda")
+    running = opening._on_device("cuda", linear.contract, session, driver, first, SMALL)
+    running.bindings.run(pixels(3), indices(3, 1))
+    assert pool.take(driver) not in (first, second)
+    del running
+    gc.collect()
+    assert pool.take(driver) is first
 
 
 def test_results_by_dlpack_outlive_everything(linear, opened):

@@ -130,22 +130,6 @@ except Exception as error:
     assert "graph capture" in text
 
 
-def test_streams_of_a_session_that_is_gone_are_used_again(answer):
-    found = answer("""
-import gc
-streams = []
-for _ in range(3):
-    session = Session(sys.argv[1], providers="cuda")
-    session.run(images, index)
-    streams.append(session._bindings._streams)
-    del session
-    gc.collect()
-two = [Session(sys.argv[1], providers="cuda") for _ in range(2)]
-print(json.dumps([len(set(streams)), len({one._bindings._streams for one in two})]))
-""")
-    assert found == [1, 2]
-
-
 def test_an_image_folder_through_the_command_line(with_cudnn, file, tmp_path):  # noqa: F811
     from PIL import Image
 

@@ -95,7 +95,7 @@ def test_a_shape_is_compiled_for_itself_and_when_it_is_known(file, monkeypatch):
 
     monkeypatch.setattr(opening, "open_session", spy)
     session = Session(file, "openvino,cpu", threads=1)
-    assert opened == [("cpu", None)]  # for the metadata
+    assert opened == [(("cpu",), None)]  # for the metadata
     session.run(pixels(2), ranks(2, 3))
     assert opened[1:] == [(("openvino", "cpu"), (2, 3))]
     size = models.PREPROCESSING.size
