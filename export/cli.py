@@ -1,8 +1,7 @@
-"""The commands that need the export extra: export, verify, ops."""
+"""The commands that need the export extra: export, ops, and verify (cli_verify.py)."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shlex
@@ -14,15 +13,13 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
-from ..runtime import contract as schema
-from ..runtime.contract import Contract, Relu, Verification
+from ..runtime.contract import Relu
 from ..runtime.errors import OptionError
 from . import build
+from .cli_verify import describe, verify
 from .registry import NO_GRADIENT, RULES
 from .rewrites import REWRITES, TARGETS
-from .sources import load, to_onnx
 from .terminal import status
-from .verify import verify as check_gradient
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -150,32 +147,6 @@ def export(
 
 
 @click.command(
-    short_help="Check a file's gradient against its source.",
-    context_settings=_HELP,
-    epilog="""\b
-Example:
-  backlit verify squeezenet.backlit.onnx squeezenet.onnx""",
-)
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.argument("source")
-@click.option("--weights", help="As for export.")
-def verify(file: Path, source: str, weights: str | None) -> None:
-    """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong)."""
-    made, _ = to_onnx(load(file))
-    contract = Contract.from_json(made.metadata_props.get(schema.KEY), str(file))
-    classifier = load(source, weights)
-    console = Console(stderr=True)
-    with status(console, f"verifying {file}"):
-        size = (contract.image.height, contract.image.width)
-        model, _ = to_onnx(classifier, size)
-        result = check_gradient(made, model, classifier.module, contract)
-    if classifier.sha256 != contract.source.sha256:
-        console.print("[yellow]note:[/] the source's hash differs from the one the file records.")
-    console.print(f"[green]verified:[/] {_describe(result)}")
-    click.echo(json.dumps({"file": str(file), **dataclasses.asdict(result)}))
-
-
-@click.command(
     short_help="List the operators that can be differentiated.",
     context_settings=_HELP,
     epilog="""\b
@@ -245,7 +216,7 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
     seconds = f"{report.seconds:.1f} s, of which verification {report.verify_seconds:.1f} s"
     table.add_row("time", seconds)
     verified = contract.verification
-    table.add_row("gradient", "not verified" if verified is None else _describe(verified))
+    table.add_row("gradient", "not verified" if verified is None else describe(verified))
     console.print(table)
     for line in report.refused[:5]:
         console.print(f"[yellow]note:[/] TensorRT would refuse {line}")
@@ -256,16 +227,6 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
         )
     file = shlex.quote(str(report.path))
     console.print(f"next:\n  backlit localize {file} photo.jpg -o out/\n  backlit info {file}")
-
-
-def _describe(result: Verification) -> str:
-    rounding = ""
-    if result.exact is not None:
-        rounding = f", by rounding: {result.exact:.1e} computed in float64"
-    return (
-        f"agrees with {result.reference}: cosine {result.cosine:.7f}, "
-        f"relative L2 {result.relative_l2:.1e}{rounding} ({result.samples} samples)"
-    )
 
 
 __all__ = ["export", "ops", "read_labels", "verify"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,39 @@ class Measured:
     reduced: bool  # the file's own output is exactly this gradient, or its reduction
 
 
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """One image and class.
+
+    Attributes:
+        image: number of the test image.
+        index: the class.
+        cosine: of the two gradients; None where a derivative along a direction was compared.
+        relative_l2: distance of the gradients over the reference's length; for derivatives along a
+            direction, distance over the root mean square of them all.
+    """
+
+    image: int
+    index: int
+    cosine: float | None
+    relative_l2: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """What comparing a graph with its source gave.
+
+    Attributes:
+        verification: all in all.
+        compared: one by one.
+        problems: what is outside the tolerances above; empty if the gradient is right.
+    """
+
+    verification: Verification
+    compared: tuple[Compared, ...]
+    problems: tuple[str, ...]
+
+
 def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Verification:
     """Compare a Backlit graph with its source.
 
@@ -60,6 +94,27 @@ def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -
 
     Raises:
         VerificationError: outside them.
+    """
+    parity = compare(model, source, module, contract)
+    if parity.problems:
+        raise disagreement(parity.verification.reference, parity.problems)
+    return parity.verification
+
+
+def disagreement(reference: str, problems: Sequence[str]) -> VerificationError:
+    """The error for a graph that is outside the tolerances."""
+    return VerificationError(
+        f"the gradient disagrees with {reference}: {'; '.join(problems)}.",
+        "this is a bug in Backlit or an operator with side effects: please report the model. "
+        "--no-verify writes the file regardless.",
+    )
+
+
+def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Parity:
+    """Compare a Backlit graph with its source, whatever comes out; arguments as in `verify`.
+
+    Raises:
+        VerificationError: the source is not the classifier that the graph was made of.
     """
     by_torch = module is not None and not contract.score.left_out
     reference = _AUTOGRAD if by_torch else _DIFFERENCES
@@ -110,13 +165,19 @@ def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -
         problems.append(f"relative L2 {error:.2e} > {most:.0e}, and {exact:.2e} in float64")
     if not result.scores_relative <= most_scores:
         problems.append(f"scores differ by {result.scores_relative:.2e} > {most_scores:.0e}")
-    if problems:
-        raise VerificationError(
-            f"the gradient disagrees with {reference}: {'; '.join(problems)}.",
-            "this is a bug in Backlit or an operator with side effects: please report the model. "
-            "--no-verify writes the file regardless.",
+    return Parity(result, _one_by_one(expected, found, measured.classes), tuple(problems))
+
+
+def _one_by_one(expected: Array, found: Array, classes: Array) -> tuple[Compared, ...]:
+    """Each image and class: of gradients [N*K, ...] or derivatives along a direction [N*K]."""
+    along, spread = expected.ndim == 1, float(np.sqrt(np.mean(expected**2)))
+    rows = []
+    for (n, k), e, f in zip(np.ndindex(*classes.shape), expected, found, strict=True):
+        cosine, error = (
+            (None, abs(float(f - e)) / max(spread, 1e-30)) if along else _agreement(e, f)
         )
-    return result
+        rows.append(Compared(n, int(classes[n, k]), cosine, error))
+    return tuple(rows)
 
 
 def _agreement(expected: Array, found: Array) -> tuple[float, float]:

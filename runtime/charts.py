@@ -24,11 +24,13 @@ class Series:
         name: for the legend.
         x: positions, ascending.
         y: values, as many.
+        band: the lower and the upper edge of their spread, as many each; drawn pale.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    band: tuple[Sequence[float], Sequence[float]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,11 +100,22 @@ def svg(chart: Chart) -> str:
         f'<text transform="translate(13 {middle_y}) rotate(-90)" text-anchor="middle">'
         f"{escape(chart.y_label)}</text>"
     )
-    for index, one in enumerate(chart.series):
-        points = [
+
+    def points_of(one: Series, values: Sequence[float]) -> list[str]:
+        return [
             f"{across(x):.1f} {down(min(max(y, low_y), high_y)):.1f}"
-            for x, y in zip(one.x, one.y, strict=True)
+            for x, y in zip(one.x, values, strict=True)
         ]
+
+    for index, one in enumerate(chart.series):  # below all the lines
+        if one.band is not None:
+            lower, upper = (points_of(one, edge) for edge in one.band)
+            parts.append(
+                f'<path class="band" style="fill:var(--line-{index % COLOURS})" '
+                f'd="M{"L".join([*lower, *reversed(upper)])}Z" />'
+            )
+    for index, one in enumerate(chart.series):
+        points = points_of(one, one.y)
         if points:
             parts.append(_line("M" + "L".join(points), index, one.name))
     return (

@@ -85,6 +85,28 @@ class Gallery:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """Tables, charts and galleries that answer one question, under a heading of their own.
+
+    Attributes:
+        title: the question.
+        text: paragraphs: what was done, what it shows and what it does not.
+        sections: the answer.
+        verdict: it in a word or a line; empty: there is none.
+        good: whether that is good; None: neither.
+    """
+
+    title: str
+    text: tuple[str, ...]
+    sections: tuple[Table | Chart | Gallery, ...] = ()
+    verdict: str = ""
+    good: bool | None = None
+
+
+Section = Table | Chart | Gallery | Part
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """A page.
 
@@ -99,7 +121,7 @@ class Report:
     title: str
     summary: str
     facts: tuple[tuple[str, str], ...]
-    sections: tuple[Table | Chart | Gallery, ...]
+    sections: tuple[Section, ...]
     footer: str = ""
 
 
@@ -151,11 +173,23 @@ def jpeg(picture: Pixels, most: int = 16_000) -> bytes:
         image = image.resize([max(1, side * 3 // 4) for side in image.size])  # type: ignore[arg-type, unused-ignore]
 
 
-def _section(section: Table | Chart | Gallery) -> str:
+def _section(section: Section, level: int = 2) -> str:
+    heading = f"<h{level}>{escape(section.title)}</h{level}>" if section.title else ""
+    if isinstance(section, Part):
+        inside = [_section(one, level + 1) for one in section.sections]
+        parts = [heading, *_words(section), *inside]
+        return "\n".join(['<section class="part">', *filter(None, parts), "</section>"])
     body = {Table: _table, Chart: _chart, Gallery: _gallery}[type(section)](section)  # type: ignore[operator]
     note = f'<p class="note">{escape(section.note)}</p>' if section.note else ""
-    parts = (note, body) if isinstance(section, Gallery) else (body, note)
-    return "\n".join(["<section>", f"<h2>{escape(section.title)}</h2>", *parts, "</section>"])
+    order = (note, body) if isinstance(section, Gallery) else (body, note)
+    return "\n".join(["<section>", *filter(None, (heading, *order)), "</section>"])
+
+
+def _words(part: Part) -> list[str]:
+    mark = {True: "good", False: "bad", None: "neither"}[part.good]
+    sign = {True: "\u2713 ", False: "\u2717 ", None: ""}[part.good]
+    verdict = f'<p class="verdict {mark}">{sign}{escape(part.verdict)}</p>' if part.verdict else ""
+    return [verdict, *(f'<p class="text">{escape(text)}</p>' for text in part.text)]
 
 
 def _table(table: Table) -> str:
@@ -204,16 +238,25 @@ def _images(pictures: Sequence[Picture]) -> str:
 # Line colours: Okabe and Ito, which the colour-blind tell apart; lighter where the page is dark.
 _STYLE = """
 :root { --paper: #fcfcfa; --ink: #1c1c1e; --faint: #62626a; --edge: #d9d9dc; --mark: #e4f0f7;
+  --good: #dcefe6; --bad: #f9e2d6;
   --line-0: #0072b2; --line-1: #d55e00; --line-2: #4d4d4d; --line-3: #009e73; --line-4: #a8568a;
   --line-5: #8a7000; }
 @media (prefers-color-scheme: dark) { :root { --paper: #17181a; --ink: #e9e9ea; --faint: #a2a2aa;
-  --edge: #3a3b40; --mark: #12384f; --line-0: #56b4e9; --line-1: #f08c3a; --line-2: #c4c4c8;
+  --edge: #3a3b40; --mark: #12384f; --good: #14402f; --bad: #5a2b12;
+  --line-0: #56b4e9; --line-1: #f08c3a; --line-2: #c4c4c8;
   --line-3: #3ec99f; --line-4: #dd9cc4; --line-5: #f0e442; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem; max-width: 68rem; background: var(--paper);
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 0.7rem; }
+h3 { font-size: 1rem; margin: 1.5rem 0 0.5rem; }
+.part { border-top: 1px solid var(--edge); margin-top: 2.4rem; }
+.text { max-width: 46rem; margin: 0.5rem 0; }
+.verdict { display: inline-block; margin: 0 0 0.3rem; padding: 0.15rem 0.7rem; border-radius: 4px;
+  background: var(--mark); font-weight: 600; }
+.verdict.good { background: var(--good); }
+.verdict.bad { background: var(--bad); }
 .summary { font-size: 1.1rem; max-width: 46rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.1rem 1rem; margin: 1rem 0; }
 dt, small, .note, footer { color: var(--faint); }
@@ -233,6 +276,7 @@ figure { margin: 0; }
 .chart text { fill: var(--faint); font: 12px system-ui, sans-serif; }
 .grid { stroke: var(--edge); stroke-width: 1; }
 .line { fill: none; stroke-width: 2.2; stroke-linejoin: round; }
+.band { stroke: none; opacity: 0.13; }
 .legend { display: flex; flex-wrap: wrap; gap: 0.3rem 1.4rem; list-style: none; margin: 0 0 0.4rem;
   padding: 0; }
 .key { width: 34px; height: 8px; margin-right: 0.5rem; }
@@ -241,5 +285,6 @@ figure { margin: 0; }
 .row { display: flex; gap: 4px; }
 .row img { flex: 1 1 0; min-width: 0; width: 100%; height: auto; align-self: start; }
 figcaption { font-size: 0.86rem; margin-top: 0.3rem; overflow-wrap: anywhere; }
+@media (max-width: 34rem) { .chart text { font-size: 15px; } }
 @media print { body { max-width: none; } .gallery { grid-template-columns: repeat(3, 1fr); } }
 """
