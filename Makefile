@@ -7,7 +7,7 @@ ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
 
-.PHONY: demo test lint openvino oracle zoo boxes throughput bench gpu-bench precision clean
+.PHONY: demo test lint openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -81,6 +81,11 @@ bench: .venv/ready-test $(if $(filter gpu,$(ORT)),$(OPENVINO)/ready)
 # where it stopped. make gpu-bench ARGS="--only resnet50 --minutes 9"
 gpu-bench: .venv/ready-test
 	$(BIN)/python tests/gpu_bench.py $(ARGS)
+
+# What TensorRT's parser and ONNX Runtime's CUDA provider say of architectures as published; needs no
+# GPU. make gpu-check ARGS="--only resnet*"
+gpu-check: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/gpu_check.py $(ARGS)
 
 # fp16 and bf16 against float32 on labelled real photos.
 precision: .venv/ready-test

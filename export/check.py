@@ -3,7 +3,8 @@
 ``audit`` in tensorrt.py knows what TensorRT's parser refuses; ``check_tensorrt`` also asks that
 parser (and builder), where the extra ``tensorrt-check`` is installed. It is the parser of
 TensorRT-RTX, which needs no GPU: its word is strong evidence for TensorRT 10, not proof.
-``check_cuda`` asks ONNX Runtime's CUDA provider which nodes it leaves to the CPU.
+``check_cuda`` asks ONNX Runtime's CUDA provider which nodes it leaves to the CPU, and whether it
+would hold the file in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ..runtime import providers
+from ..runtime import creation, libraries, placement, provider_options, providers
 from ..runtime.errors import BacklitError, ModelError
 from . import tensorrt
 from .tensorrt import Refused
 
 PIP = "pip install 'backlit[tensorrt-check]'"
+# ONNX Runtime 1.31, inference_session.cc: it refuses a session that asked for CUDA graphs where a
+# node that computes is on the CPU (which it sees by the copies between) or control flow is there.
+_REFUSAL = "This session cannot use the graph capture feature"
 _PROCESS = Path(__file__).with_name("tensorrt_process.py")
 
 
@@ -40,6 +44,8 @@ class TensorrtReport:
         static: nodes known to be refused.
         parser: version of the parser that was asked; None: only the static audit was made.
         refused: nodes that the parser refuses (at most 50), in its own words.
+        engines: how many engines ONNX Runtime would have made of the graph: 1 is the whole graph in
+            one; None: the parser was not asked.
         profile: per dynamic input its smallest, tuned and largest shape; empty if nothing was
             built or nothing is dynamic.
         engine_bytes: size of the engine built; None if none was.
@@ -50,6 +56,7 @@ class TensorrtReport:
     static: tuple[Refused, ...]
     parser: str | None = None
     refused: tuple[Refused, ...] = ()
+    engines: int | None = None
     profile: dict[str, list[list[int]]] = dataclasses.field(default_factory=dict)
     engine_bytes: int | None = None
     error: str = ""
@@ -70,17 +77,34 @@ class CudaReport:
     Attributes:
         told: False where the CUDA provider does not load on this machine; then ``reason`` says why.
         placed: nodes per provider.
-        elsewhere: nodes that the CUDA provider leaves to the CPU (constants and shapes too).
+        elsewhere: nodes that the CUDA provider has no kernel for: each costs copies in every run.
+        shapes: computations of shapes, a few integers on their way to Reshape and its like, which
+            it leaves to the CPU on purpose: nothing is copied for them.
+        graph: a CUDA graph may hold the file, so that one launch starts all of it.
+        refusal: why not, in ONNX Runtime's words.
     """
 
     told: bool
     reason: str = ""
     placed: dict[str, int] = dataclasses.field(default_factory=dict)
     elsewhere: tuple[Refused, ...] = ()
+    shapes: tuple[Refused, ...] = ()
+    graph: bool | None = None
+    refusal: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """All of it runs on the GPU, in a CUDA graph."""
+        return self.told and not self.elsewhere and bool(self.graph)
 
 
 def check_tensorrt(
-    path: str | os.PathLike[str], *, parser: bool = False, build: bool = False
+    path: str | os.PathLike[str],
+    *,
+    parser: bool = False,
+    build: bool = False,
+    batch: int = 32,
+    classes: int = 5,
 ) -> TensorrtReport:
     """Say whether TensorRT takes a file whole, and which nodes not.
 
@@ -88,7 +112,9 @@ def check_tensorrt(
         path: a Backlit file or any ONNX file; external data of any size stays where it is.
         parser: ask NVIDIA's own parser too (seconds; no GPU needed).
         build: also build an engine (seconds to minutes), with an optimisation profile for every
-            dynamic length: 1 to 8 images, 1 to 5 classes, and 224 for any other.
+            dynamic length: from 1 to ``batch`` images, tuned for 8 if there are so many, from 1 to
+            ``classes`` classes, tuned for one, and 224 for any other.
+        batch, classes: the largest that the engine is to take; as the runtime's by default.
 
     Raises:
         ModelError: the file cannot be read, or the parser crashed on it.
@@ -101,55 +127,88 @@ def check_tensorrt(
         return report
     if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
         raise BacklitError("NVIDIA's parser is not installed.", f"{PIP} (Linux and Windows x86-64)")
-    said = _ask(path, build)
+    said = _ask(path, build, batch, classes)
     return dataclasses.replace(
         report,
         parser=f"TensorRT-RTX {said['version']}",
         refused=tuple(Refused(**node) for node in said["refused"]),
+        engines=said["engines"],
         profile=said.get("profile", {}),
         engine_bytes=said.get("engine_bytes"),
         error=said.get("error", ""),
     )
 
 
-def check_cuda(path: str | os.PathLike[str]) -> CudaReport:
+def check_cuda(path: str | os.PathLike[str], *, shape: tuple[int, int] | None = None) -> CudaReport:
     """Say which nodes of a file the CUDA provider takes, where that provider loads.
+
+    Nothing is computed, so cuDNN need not be there.
+
+    Args:
+        path: a Backlit file or any ONNX file.
+        shape: fixes the dimensions N and K of a Backlit file; None leaves them open.
 
     Raises:
         ModelError: ONNX Runtime does not take the file.
     """
     path = Path(path)
     _load(path)
-    tried = providers.probe("cuda")
-    if not tried.loads:
-        return CudaReport(told=False, reason=f"the CUDA provider does not load: {tried.reason}")
-    ort = providers.onnxruntime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    wanted = [providers.PROVIDERS["cuda"], providers.PROVIDERS["cpu"]]
+    ort, cuda = providers.onnxruntime(), providers.PROVIDERS["cuda"]
+    if cuda not in ort.get_available_providers():
+        reason = f"this ONNX Runtime ({libraries.build_name(ort)}) is built without it"
+        return CudaReport(told=False, reason=reason)
+    libraries.preload(ort)
+    refusal = ""
     try:
-        session = ort.InferenceSession(os.fspath(path), options, providers=wanted)
-        if session.get_providers()[0] != wanted[0]:
-            return CudaReport(told=False, reason="ONNX Runtime fell back to the CPU")
-        groups = session.get_provider_graph_assignment_info()
-    except AttributeError:
-        text = f"onnxruntime {ort.__version__} does not tell; a newer one does"
-        return CudaReport(told=False, reason=text)
-    except Exception as error:  # pybind exception classes share no base but Exception
+        with creation.quiet(ort):
+            try:
+                session = _open(ort, path, shape, graph=True)
+            except Exception as error:  # pybind exception classes share no base but Exception
+                if _REFUSAL not in str(error):
+                    raise
+                refusal = str(error)[str(error).index(_REFUSAL) :].strip()
+                session = _open(ort, path, shape, graph=False)
+    except Exception as error:
         raise providers.model_error(os.fspath(path), error, ("cuda",)) from error
-    return placement([(group.ep_name, list(group.get_nodes())) for group in groups])
+    if session.get_providers()[0] != cuda:
+        reason = providers.probe("cuda").reason or "ONNX Runtime fell back to the CPU"
+        return CudaReport(told=False, reason=f"it does not load: {reason}")
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        text = f"onnxruntime {ort.__version__} does not tell; 1.24 and newer do"
+        return CudaReport(told=False, reason=text)
+    report = placed(session, path)
+    return dataclasses.replace(report, graph=not refusal, refusal=refusal)
 
 
-def placement(groups: list[tuple[str, list[Any]]]) -> CudaReport:
-    """The report on (provider, its nodes) as ONNX Runtime assigned them."""
-    placed: collections.Counter[str] = collections.Counter()
-    elsewhere = []
-    for provider, nodes in groups:
-        placed[provider] += len(nodes)
-        if provider != providers.PROVIDERS["cuda"]:
-            elsewhere += [Refused(n.name, n.op_type, f"placed on {provider}") for n in nodes]
-    return CudaReport(True, "", dict(placed), tuple(elsewhere))
+def placed(session: Any, path: Path) -> CudaReport:
+    """The report on the nodes of a session of ONNX Runtime, as it assigned them.
+
+    Args:
+        session: opened with ``placement.RECORD``; its first provider is the one reported on.
+        path: the file that it was opened on.
+    """
+    first = session.get_providers()[0]
+    computing = {node.name for node in placement.placed(session, path, {})[0]}
+    counts: collections.Counter[str] = collections.Counter()
+    elsewhere: list[Refused] = []
+    shapes: list[Refused] = []
+    for group in session.get_provider_graph_assignment_info():
+        nodes = group.get_nodes()
+        counts[group.ep_name] += len(nodes)
+        if group.ep_name == first:
+            continue
+        for node in nodes:
+            left = Refused(node.name, node.op_type, f"placed on {group.ep_name}")
+            (elsewhere if node.name in computing else shapes).append(left)
+    return CudaReport(True, "", dict(counts), tuple(elsewhere), tuple(shapes))
+
+
+def _open(ort: Any, path: Path, shape: tuple[int, int] | None, graph: bool) -> Any:
+    own = {"cuda": {"enable_cuda_graph": str(int(graph))}}
+    options = provider_options.merged("cuda", own)
+    return creation.create(
+        ort, path, {providers.PROVIDERS["cuda"]: options}, threads=None, shape=shape
+    )
 
 
 def _load(path: Path) -> ir.Model:
@@ -168,12 +227,13 @@ def _load(path: Path) -> ir.Model:
     return model
 
 
-def _ask(path: Path, build: bool) -> dict[str, Any]:
+def _ask(path: Path, build: bool, batch: int, classes: int) -> dict[str, Any]:
     """What the parser says, from a process of its own: the libraries print, and may crash."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         how = "build" if build else "parse"
         command = [sys.executable, "-P", str(_PROCESS), str(path.resolve()), how, str(report)]
+        command += [str(batch), str(classes)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")  # noqa: S603
         if done.returncode == 0 and report.is_file():
             return dict(json.loads(report.read_text(encoding="utf-8")))
@@ -188,4 +248,4 @@ def _ask(path: Path, build: bool) -> dict[str, Any]:
     )
 
 
-__all__ = ["CudaReport", "Refused", "TensorrtReport", "check_cuda", "check_tensorrt", "placement"]
+__all__ = ["CudaReport", "Refused", "TensorrtReport", "check_cuda", "check_tensorrt", "placed"]

@@ -1,7 +1,8 @@
-"""The command ``check``: would TensorRT, or the CUDA provider, take a file whole?"""
+"""The command ``check``: would TensorRT, and the CUDA provider, take a file whole?"""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterable
@@ -17,30 +18,45 @@ from .terminal import status
 
 
 @click.command(
-    short_help="Say whether TensorRT takes a file whole.",
+    short_help="Say whether TensorRT and CUDA take a file whole.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
   backlit check model.backlit.onnx
-  backlit check model.backlit.onnx --tensorrt --build
+  backlit check model.backlit.onnx --tensorrt --build --batch 64
   backlit check model.backlit.onnx --cuda | jq .cuda.elsewhere""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tensorrt", is_flag=True, help="Ask NVIDIA's own parser too (no GPU needed).")
 @click.option("--build", is_flag=True, help="With --tensorrt: build an engine too.")
+@click.option(
+    "--batch", type=click.IntRange(1), metavar="N", help="Most images of the engine built  [32]"
+)
+@click.option(
+    "--classes", type=click.IntRange(1), metavar="K", help="Most classes of the engine built  [5]"
+)
 @click.option("--cuda", is_flag=True, help="Ask the CUDA provider which nodes it takes.")
-def check(file: Path, tensorrt: bool, build: bool, cuda: bool) -> None:
-    """Say whether TensorRT takes FILE whole, and which nodes it refuses (then exit 1).
+def check(
+    file: Path, tensorrt: bool, build: bool, batch: int | None, classes: int | None, cuda: bool
+) -> None:
+    """Say whether a GPU takes FILE whole, and which nodes it does not (then exit 1).
 
     FILE is a Backlit file or any ONNX file. Without --tensorrt it is compared with what is known of
     TensorRT's parser; with it, the parser of TensorRT-RTX decides. --build gives every dynamic
-    length a range: 1 to 8 images, 1 to 5 classes, and 224 for any other.
+    length a range: 1 to 32 images, 1 to 5 classes, and 224 for any other.
+
+    --cuda asks ONNX Runtime's CUDA provider, where it loads, which nodes it takes and whether a
+    CUDA graph may hold them.
     """
     if build and not tensorrt:
         raise OptionError("--build goes with --tensorrt.", "give both.")
+    if (batch or classes) and not build:
+        raise OptionError("--batch and --classes go with --build.", "give --tensorrt --build too.")
     console = Console(stderr=True, highlight=False)
     with status(console, f"checking {file}"):
-        report = check_tensorrt(file, parser=tensorrt, build=build)
+        report = check_tensorrt(
+            file, parser=tensorrt, build=build, batch=batch or 32, classes=classes or 5
+        )
         placed = check_cuda(file) if cuda else None
     _show_tensorrt(console, report)
     if placed is not None:
@@ -48,18 +64,20 @@ def check(file: Path, tensorrt: bool, build: bool, cuda: bool) -> None:
     facts = {"taken": report.taken, **dataclasses.asdict(report)}
     data: dict[str, Any] = {"file": str(file), "tensorrt": facts}
     if placed is not None:
-        data["cuda"] = dataclasses.asdict(placed)
+        data["cuda"] = {"whole": placed.whole, **dataclasses.asdict(placed)}
     click.echo(json.dumps(data))
-    if not report.taken:
+    if not report.taken or (placed is not None and placed.told and not placed.whole):
         raise click.exceptions.Exit(1)
 
 
 def _show_tensorrt(console: Console, report: TensorrtReport) -> None:
     judge = report.parser or "what is known of TensorRT's parser"
     if report.taken:
-        console.print(f"[green]taken whole[/] by {judge}: {report.nodes} operators")
+        one = ", one engine" if report.engines == 1 else ""
+        console.print(f"[green]taken whole[/] by {judge}: {report.nodes} operators{one}")
     else:
-        console.print(f"[red]not taken whole[/] by {judge}: {report.nodes} operators, of which")
+        cut = f" in {report.engines} engines" if report.refused and report.engines else ""
+        console.print(f"[red]not taken whole[/] by {judge}: {report.nodes} operators{cut}, without")
         _list(console, report.refused)
     if report.error:
         console.print(f"  no engine: {report.error}", markup=False, soft_wrap=True)
@@ -84,9 +102,17 @@ def _show_cuda(console: Console, report: CudaReport) -> None:
         return
     counts = ", ".join(f"{n} on {provider}" for provider, n in report.placed.items())
     console.print(f"CUDA provider: {counts}")
-    _list(console, report.elsewhere)
     if report.elsewhere:
-        console.print("  (computations on shapes stay on the CPU on purpose)")
+        console.print("[red]it has no kernel[/] for these, with copies before and after:")
+    _list(console, report.elsewhere)
+    if report.shapes:
+        kinds = collections.Counter(node.operator for node in report.shapes)
+        listed = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+        console.print(f"  on the CPU on purpose, computations of shapes: {listed}")
+    if report.graph:
+        console.print("[green]a CUDA graph[/] may hold it")
+    else:
+        console.print(f"[red]no CUDA graph[/]: {report.refusal}", soft_wrap=True)
 
 
 def _list(console: Console, nodes: Iterable[Refused]) -> None:

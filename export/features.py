@@ -141,7 +141,7 @@ def emit(
     """
     make = {"features": _magnitude, "gradcam": _gradcam, "layercam": _layercam}[name]
     parts = [make(op, grid, gradients[grid.value]) for grid in grids]
-    # Not op.Mean: the CUDA provider has no kernel for it, and a node on the CPU forbids CUDA graphs.
+    # Not op.Mean: CUDA has no kernel for it, and one node on the CPU forbids CUDA graphs.
     mean = parts[0] if len(parts) == 1 else op.Div(op.Sum(*parts), float(len(parts)))
     tensors = tuple(grid.value.name or "" for grid in grids)
     made = Map(name, grids[0].height, grids[0].width, DEFINITIONS[name], tensors)

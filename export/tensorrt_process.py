@@ -1,9 +1,10 @@
 """Ask NVIDIA's own parser, and engine builder, about one ONNX file: run as a process of its own.
 
-    python -P tensorrt_process.py FILE build|parse REPORT
+    python -P tensorrt_process.py FILE build|parse REPORT [BATCH CLASSES]
 
-It writes a JSON object to REPORT. The libraries may print, and may crash on a graph they do not
-know; neither reaches the process that asks. No GPU is needed. Nothing here imports Backlit.
+BATCH and CLASSES are the largest that an engine is built for. It writes a JSON object to REPORT.
+The libraries may print, and may crash on a graph they do not know; neither reaches the process that
+asks. No GPU is needed. Nothing here imports Backlit.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ import onnx
 import tensorrt_rtx_bindings as trt
 
 MOST = 50  # refused nodes listed
-BATCH = (1, 4, 8)  # smallest, tuned for, largest
-CLASSES = (1, 1, 5)
-OTHER = (224, 224, 224)
+TUNED = 8  # images that the engine is tuned for
+OTHER = 224
 
 
 def refused(path: str, logger: Any) -> list[dict[str, str]]:
@@ -83,12 +83,25 @@ def reason(text: str) -> str:
     return said
 
 
-def build(path: str, logger: Any) -> dict[str, Any]:
-    """Build an engine with a profile for every dynamic length.
+def engines(path: str, logger: Any) -> int:
+    """How many engines ONNX Runtime's TensorRT provider would make of the graph.
 
-    The first axis takes ``BATCH``, the second of an integer input ``CLASSES`` (Backlit's
-    ``class_index``), every other axis ``OTHER``.
+    It has the parser cut it at what is refused, by this very call: an engine for each part.
     """
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    parser.supports_model_v2(Path(path).read_bytes(), path)
+    return int(parser.num_subgraphs)
+
+
+def build(path: str, logger: Any, batch: int, classes: int) -> dict[str, Any]:
+    """Build an engine with a profile (smallest, tuned for, largest) for every dynamic length.
+
+    The first axis is the batch, the second of an integer input the classes (Backlit's
+    ``class_index``), tuned for one; every other axis is taken to be pixels, ``OTHER`` of them.
+    """
+    images, explained, pixels = (1, min(TUNED, batch), batch), (1, 1, classes), (OTHER,) * 3
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
@@ -101,7 +114,7 @@ def build(path: str, logger: Any) -> dict[str, Any]:
         if -1 not in dims:
             continue
         ranges = [
-            (d,) * 3 if d >= 0 else BATCH if axis == 0 else CLASSES if whole else OTHER
+            (d,) * 3 if d >= 0 else images if axis == 0 else explained if whole else pixels
             for axis, d in enumerate(dims)
         ]
         lengths[tensor.name] = [list(shape) for shape in zip(*ranges, strict=True)]
@@ -128,16 +141,20 @@ class Kept(trt.ILogger):  # type: ignore[misc]
             self.last = message
 
 
-def main(path: str, how: str, report: str) -> None:
+def main(path: str, how: str, report: str, batch: str = "32", classes: str = "5") -> None:
     """Write what the parser says to the file ``report``."""
     logger = Kept()
-    result: dict[str, Any] = {"version": trt.__version__, "refused": refused(path, logger)}
+    result: dict[str, Any] = {
+        "version": trt.__version__,
+        "refused": refused(path, logger),
+        "engines": engines(path, logger),
+    }
     if how == "build" and not result["refused"]:
-        result |= build(path, logger)
+        result |= build(path, logger, int(batch), int(classes))
         if result["engine_bytes"] is None:
             result["error"] = logger.last or "the builder gives no reason"
     Path(report).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:6])

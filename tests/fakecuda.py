@@ -1,4 +1,4 @@
-"""A stand-in for NVIDIA's CUDA libraries: ONNX Runtime's real CUDA provider on a machine without GPU.
+"""A stand-in for NVIDIA's CUDA libraries: ONNX Runtime's own CUDA provider without a GPU.
 
 Its "device" memory is host memory, its copies are memcpy and its kernels do nothing. So placement,
 the admission of CUDA graphs and all plumbing are real, and the numbers of a run are garbage. It

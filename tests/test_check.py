@@ -16,7 +16,7 @@ import pytest
 import small
 from backlit.export import check as checks
 from backlit.export import export
-from backlit.export.check import check_cuda, check_tensorrt, placement
+from backlit.export.check import check_cuda, check_tensorrt, placed
 from backlit.export.tensorrt import MISSING, audit
 from backlit.runtime import providers
 from backlit.runtime.cli import main
@@ -101,9 +101,11 @@ def test_parser_takes_a_good_file_and_builds_it(good: Path) -> None:
     assert said["parser"].startswith("TensorRT-RTX 1.")
     assert said["engine_bytes"] > 1000
     assert said["profile"] == {
-        "image": [[n, 12, 12, 3] for n in (1, 4, 8)],
-        "class_index": [[1, 1], [4, 1], [8, 5]],
+        "image": [[n, 12, 12, 3] for n in (1, 8, 32)],
+        "class_index": [[1, 1], [8, 1], [32, 5]],
     }
+    assert said["engines"] == 1
+    assert "operators, one engine" in result.stderr
 
 
 @needs_parser
@@ -118,6 +120,36 @@ def test_parser_names_every_refused_node(bad: Path) -> None:
 
 
 @needs_parser
+def test_the_engine_is_built_for_the_lengths_asked_for(good: Path) -> None:
+    result = backlit(good, "--tensorrt", "--build", "--batch", 4, "--classes", 2)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["tensorrt"]["profile"] == {
+        "image": [[n, 12, 12, 3] for n in (1, 4, 4)],
+        "class_index": [[1, 1], [4, 1], [4, 2]],
+    }
+
+
+@needs_parser
+def test_what_is_refused_cuts_the_graph_into_engines(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="first"),
+        helper.make_node("MaxUnpool", ["c", "at"], ["m"], name="between", kernel_shape=[1, 1]),
+        helper.make_node("Conv", ["m", "w"], ["y"], name="second"),
+    ]
+    rng = np.random.default_rng(0)
+    path = save(
+        nodes, tmp_path / "cut.onnx", [1, 3, 8, 8],
+        w=rng.standard_normal((3, 3, 1, 1)).astype(np.float32),
+        at=np.arange(192).reshape(1, 3, 8, 8),
+    )  # fmt: skip
+    report = check_tensorrt(path, parser=True)
+    assert not report.taken
+    assert report.engines == 2
+    assert [node.node for node in report.refused] == ["between"]
+    assert "in 2 engines" in backlit(path, "--tensorrt").stderr
+
+
+@needs_parser
 def test_any_onnx_file_and_external_data(tmp_path: Path) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], name="conv")]
     weights = np.ones((4, 3, 3, 3), np.float32)
@@ -128,7 +160,7 @@ def test_any_onnx_file_and_external_data(tmp_path: Path) -> None:
     report = check_tensorrt(path, parser=True, build=True)
     assert report.taken
     assert report.engine_bytes
-    assert report.profile == {"x": [[n, 3, 224, 224] for n in (1, 4, 8)]}
+    assert report.profile == {"x": [[n, 3, 224, 224] for n in (1, 8, 32)]}
 
 
 @needs_parser
@@ -245,6 +277,10 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     result = backlit(path, "--build")
     assert result.exit_code == 2
     assert "--build goes with --tensorrt" in result.stderr
+    result = backlit(path, "--tensorrt", "--batch", 4)
+    assert result.exit_code == 2
+    assert "go with --build" in result.stderr
+    assert backlit(path, "--tensorrt", "--build", "--batch", 0).exit_code == 2
 
 
 def test_cuda_placement(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,24 +291,58 @@ def test_cuda_placement(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said["told"] or "could not be told on this machine" in result.stderr
 
 
-def test_cuda_that_falls_back_is_not_told(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if providers.probe("cuda").loads:
-        pytest.skip("the CUDA provider loads here")
-    loads = providers.Probe("cuda", compiled=True, loads=True)
-    monkeypatch.setattr(providers, "probe", lambda name: loads)
+def test_what_onnx_runtime_does_not_tell(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = [name for name in ort.get_available_providers() if name[:4] != "CUDA"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: without)
     report = check_cuda(good)
     assert not report.told
-    assert report.reason == "ONNX Runtime fell back to the CPU"
+    assert not report.whole
+    assert report.reason.endswith("is built without it")
 
 
 def test_placement_is_read_from_onnx_runtime(good: Path) -> None:
     options = ort.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(str(good), options, providers=["CPUExecutionProvider"])
-    groups = session.get_provider_graph_assignment_info()
-    report = placement([(group.ep_name, list(group.get_nodes())) for group in groups])
+    report = placed(session, good)
     assert report.told
-    assert report.placed == {"CPUExecutionProvider": len(report.elsewhere)}
-    kinds = {node.operator for node in report.elsewhere}
-    assert kinds >= {"Transpose", "Gemm", "ReduceMax"}
+    assert report.elsewhere == report.shapes == ()  # the CPU is the first provider here
+    assert report.placed["CPUExecutionProvider"] > 20
+
+
+class Node:
+    def __init__(self, name: str, kind: str) -> None:
+        self.name, self.op_type, self.domain = name, kind, ""
+
+
+class Group:
+    def __init__(self, provider: str, *nodes: Node) -> None:
+        self.ep_name, self.nodes = provider, nodes
+
+    def get_nodes(self) -> list[Node]:
+        return list(self.nodes)
+
+
+def test_what_computes_shapes_is_told_from_what_computes(good: Path) -> None:
+    graph = ir.load(good).graph
+    shape = next(
+        n for n in graph if n.op_type == "Concat" and n.inputs[0].dtype == ir.DataType.INT64
+    )
+    conv = next(n for n in graph if n.op_type == "Conv")
+
+    class Placed:
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def get_provider_graph_assignment_info(self) -> list[Group]:
+            return [
+                Group("CUDAExecutionProvider", Node("other", "Relu"), Node("more", "Relu")),
+                Group("CPUExecutionProvider", Node(shape.name or "", "Concat")),
+                Group("CPUExecutionProvider", Node(conv.name or "", "Conv")),
+            ]
+
+    report = placed(Placed(), good)
+    assert report.placed == {"CUDAExecutionProvider": 2, "CPUExecutionProvider": 2}
+    assert [node.node for node in report.shapes] == [shape.name]
+    assert [node.node for node in report.elsewhere] == [conv.name]
     assert {node.reason for node in report.elsewhere} == {"placed on CPUExecutionProvider"}
