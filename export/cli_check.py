@@ -18,7 +18,7 @@ from .terminal import status
 
 
 @click.command(
-    short_help="Say whether TensorRT and CUDA take a file whole.",
+    short_help="Say whether a GPU takes a file whole.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:

@@ -46,7 +46,7 @@ class SpacedImages(click.Command):
 
 @click.command(
     cls=SpacedImages,
-    short_help="Check a file's gradient against its source.",
+    short_help="Check a file's gradient; reasons to trust its maps.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:

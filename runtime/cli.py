@@ -32,8 +32,8 @@ class Lazy:
 COMMANDS = {
     "demo": Lazy(".demo", "demo", "Export the embedded classifier and run it on sample images."),
     "export": Lazy("..export.cli", "export", "Turn a classifier into a Backlit file."),
-    "verify": Lazy("..export.cli", "verify", "Check a file's gradient against its source."),
-    "check": Lazy("..export.cli_check", "check", "Say whether TensorRT and CUDA take a file whole."),
+    "verify": Lazy("..export.cli", "verify", "Check a file's gradient; reasons to trust its maps."),
+    "check": Lazy("..export.cli_check", "check", "Say whether a GPU takes a file whole."),
     "ops": Lazy("..export.cli", "ops", "List the operators that can be differentiated."),
     "info": Lazy(".cli_info", "info", "Show what a Backlit file says about itself."),
     "saliency": Lazy(".cli_run", "saliency", "Show where the classifier looked."),
