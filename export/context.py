@@ -28,6 +28,9 @@ Shape: TypeAlias = tuple[int | None, ...]
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}
 )
+HALF, EXACT = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16}), ir.DataType.FLOAT
+"""Types that engines compute in float32 and round to between some nodes only, and what comparisons
+for equality are made in: both sides from one copy of the tensor, whatever the engine rounds."""
 QUANTISED = frozenset(
     {ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32}
 )
@@ -295,7 +298,7 @@ class Ops:
         return self.ReduceSum(split, [back], keepdims=0)
 
     def pad(
-        self, v: ir.Value, rank: int, ends: dict[int, tuple[int, int]], fill: float = 0.0
+        self, v: ir.Value, rank: int, ends: dict[int, tuple[int, int]], fill: Operand = 0.0
     ) -> ir.Value:
         """Lengthen axes, counted from the end, of a tensor of that rank.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute, constant, not_constant, static
+from ..context import Operand, Ops, args, attribute, constant, not_constant, static
 from ..registry import vjp
 
 
@@ -133,7 +133,7 @@ def interleave(op: Ops, parts: list[ir.Value], axis: int, shape: list[int], n: i
 
 
 def fit(
-    op: Ops, v: ir.Value, rank: int, n: int, axis: int, before: int, after: int, fill: float = 0.0
+    op: Ops, v: ir.Value, rank: int, n: int, axis: int, before: int, after: int, fill: Operand = 0.0
 ) -> ir.Value:
     """Lengthen an axis of length n at its ends, or, where negative, cut off from them."""
     if before < 0 or after < 0:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute, shape_of, static
+from ..context import EXACT, HALF, Ops, args, attribute, shape_of, static
 from ..registry import vjp
 from .convolution import Window, fit, interleave, undo, window
 
@@ -37,15 +37,21 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     if after_relu:
         g = op.gate(g, y)  # the mask of x's Relu, on the smaller tensor
     axes = [i for i in range(rank) if win.kernel[i] > 1 or win.strides[i] > 1]
+    half = op.dtype in HALF
+    if half:
+        x = op.Cast(x, to=int(EXACT))
     groups = [[i] for i in axes] if "separable-pool" in op.on else [axes] * bool(axes)
     stages = [x]  # the maxima along the last axis, along the last two, ...
-    for i in [group[0] for group in groups[:0:-1]]:
+    for group in groups[: None if half else 0 : -1]:
         stages.append(op.MaxPool(
-            stages[-1], kernel_shape=_at(i, win.kernel, 1), strides=_at(i, win.strides, 1),
-            pads=_at(i, win.begin, 0) + _at(i, win.end, 0),
-            **({"dilations": _at(i, win.dilations, 1)} if max(win.dilations) > 1 else {}),
+            stages[-1], kernel_shape=_at(group, win.kernel, 1),
+            strides=_at(group, win.strides, 1),
+            pads=_at(group, win.begin, 0) + _at(group, win.end, 0),
+            **({"dilations": _at(group, win.dilations, 1)} if max(win.dilations) > 1 else {}),
         ))  # fmt: skip
-    shape = list(static(y, 1))
+    if half and groups:
+        y = stages.pop()
+    shape = list(static(node.outputs[0], 1))
     for group, inner in zip(groups, reversed(stages)):  # noqa: B905  no group: nothing is pooled
         lines = [
             Line(i - rank, win.kernel[i], win.strides[i], win.dilations[i], win.begin[i], size[i])
@@ -96,7 +102,7 @@ def _max_pool(
             here = phases[phase]
             for line, first, q, o in zip(lines, phase, shifts, out, strict=True):
                 count = -(-(line.n - first) // line.stride)
-                pads, low = (-q, o - count + q), _lowest(op.dtype)
+                pads, low = (-q, o - count + q), _lowest(op)
                 here = fit(op, here, len(shape) + 1, count, line.axis, *pads, low)
             taken = g * op.Cast(op.Equal(here, y), to=int(op.dtype))
             g = g - taken
@@ -129,9 +135,9 @@ def _phase(op: Ops, x: ir.Value, lines: list[Line], phase: tuple[int, ...]) -> i
     return op.Slice(x, phase, [line.n for line in lines], axes, strides)
 
 
-def _at(i: int, values: list[int], other: int) -> list[int]:
-    """The values with all but the i-th replaced."""
-    return [v if j == i else other for j, v in enumerate(values)]
+def _at(axes: list[int], values: list[int], other: int) -> list[int]:
+    """The values with all but those of the axes replaced."""
+    return [v if i in axes else other for i, v in enumerate(values)]
 
 
 @vjp("AveragePool")
@@ -206,8 +212,8 @@ def _scatter(op: Ops, gf: ir.Value, kernel: Array, win: Window, x: ir.Value) -> 
     return op.unfold(op.Reshape(dx, [-1, *static(x, 1)]), x)
 
 
-def _lowest(dtype: ir.DataType) -> float:
-    return -65504.0 if dtype == ir.DataType.FLOAT16 else -3.4e38
+def _lowest(op: Ops) -> ir.Value:
+    return op.const(-3.4e38, EXACT if op.dtype in HALF else op.dtype)
 
 
 @vjp("GlobalAveragePool")

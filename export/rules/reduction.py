@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
-from ..context import Ops, args, attribute, constant, not_constant, shape_of
+from ..context import EXACT, HALF, Ops, args, attribute, constant, not_constant, shape_of
 from ..registry import vjp
 
 
@@ -37,7 +37,11 @@ def reduce_extremum(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     x, axes = args(node)[0], reduced(node)
     if not axes:
         return g
-    hits = op.Cast(op.Equal(x, _kept_output(op, node, axes)), to=int(op.dtype))
+    y = _kept_output(op, node, axes)
+    if op.dtype in HALF:
+        x = op.Cast(x, to=int(EXACT))
+        y = (op.ReduceMax if node.op_type == "ReduceMax" else op.ReduceMin)(x, axes, keepdims=1)
+    hits = op.Cast(op.Equal(x, y), to=int(op.dtype))
     return kept(op, node, g, axes) * (hits / op.ReduceSum(hits, axes, keepdims=1))
 
 
