@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..runtime.charts import Chart, Series
 from ..runtime.evaluation.pointing import CENTRE
 from ..runtime.evaluation.sample import Sample
-from ..runtime.panels import heatmap, resized
+from ..runtime.panels import blended, heatmap, resized
 from ..runtime.report import Case, Cell, Gallery, Part, Picture, Row, Table, jpeg
 from .randomise import CONTROL, Sanity
 from .trust import CENTRED, RANDOM, Findings
@@ -275,7 +275,7 @@ def _strips(sanity: Sanity, samples: tuple[Sample, ...], most: int) -> Iterator[
             steps = [(sanity.kept[name][step, n], sanity.depths[step])
                      for step in (0, 1, sanity.half, -1)]  # fmt: skip
             pictures = [(samples[n].picture, "image")] + [
-                (overlay(samples[n], values, 1.0), f"{depth} layers re-drawn")
+                (heatmap(_placed(samples[n], values)), f"{depth} layers re-drawn")
                 for values, depth in steps
             ]
             yield Case(
@@ -285,16 +285,15 @@ def _strips(sanity: Sanity, samples: tuple[Sample, ...], most: int) -> Iterator[
             )
 
 
-def overlay(one: Sample, values: npt.NDArray[Any], share: float = 0.7) -> npt.NDArray[np.uint8]:
-    """A map in colour over the image in grey, in the image's own shape: uint8 [h,w,3]."""
+def overlay(one: Sample, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """A map over the image, in the image's own shape: uint8 [h,w,3]."""
+    return blended(one.picture, _placed(one, values))
+
+
+def _placed(one: Sample, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     high, wide = one.picture.shape[:2]
     frame = resized(np.asarray(values, np.float32), *one.view.shape[:2])
-    heat = resized(one.prepared.map_to_original(frame), high, wide)
-    grey = one.picture.mean(axis=2, keepdims=True)
-    mixed: npt.NDArray[np.uint8] = np.rint((1 - share) * grey + share * heatmap(heat)).astype(
-        np.uint8
-    )
-    return mixed
+    return resized(one.prepared.map_to_original(frame), high, wide)
 
 
 def _known(x: list[int], y: list[float | None]) -> tuple[list[float], list[float]]:

@@ -103,6 +103,24 @@ def test_grey_file(tmp_path):
         np.testing.assert_allclose(one.scores, np.sort(row)[::-1], rtol=1e-4, atol=1e-4)
 
 
+def test_tensors_by_dlpack(linear, session):
+    import torch
+
+    images = pixels(3)
+    outputs = session.run_dlpack(torch.from_numpy(images), np.array([[0, 4]] * 3))
+    saliency = torch.from_dlpack(outputs["saliency"])
+    np.testing.assert_allclose(saliency.numpy(), [linear.saliency()[[0, 4]]] * 3, rtol=1e-6)
+    best = session.run_dlpack(torch.from_numpy(images))
+    right = linear.scores(images).argmax(1)
+    np.testing.assert_array_equal(torch.from_dlpack(best.classes).numpy()[:, 0], right)
+    with pytest.raises(OptionError, match="no 'gradient' map"):
+        outputs["gradient"]
+    with pytest.raises(OptionError, match="float32"):
+        session.run_dlpack(torch.zeros(1, 8, 6, 3))
+    with pytest.raises(ClassError):
+        session.run_dlpack(torch.from_numpy(images), np.array([[9]] * 3))
+
+
 def test_results_are_not_overwritten_by_the_next_run(linear, session):
     first, second = pixels(2), pixels(2)
     index = np.array([[-1]] * 2)

@@ -27,9 +27,10 @@ COSINE, ERROR, WORST, SCORES = 0.9999, 1e-2, 5e-2, 1e-3
 def torchvision() -> Any:
     """Import torchvision with the CPU build of torch."""
     global _library
-    _library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    if torch.version.cuda is None:  # else torchvision's own library declares them
+        _library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 
     return torchvision

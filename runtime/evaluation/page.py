@@ -13,7 +13,7 @@ from .. import pipeline
 from ..charts import Chart, Series
 from ..datasets import Example
 from ..localize import Localization
-from ..panels import heatmap, resized
+from ..panels import blended, resized
 from ..render import BRIGHT, rectangle
 from ..report import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
 from .measure import CENTRED, Evaluation
@@ -201,7 +201,7 @@ def _case(
     label = found.labels[0] or f"class {int(found.classes[0])}"
     pictures = (
         (_boxed(small, None if box is None else _scaled(box, scale), true), "image with boxes"),
-        (_heated(small, heat), "score map"),
+        (blended(small, resized(heat, *small.shape[:2])), "score map"),
         (_masked(small, np.asarray(mask)), "mask"),
     )
     said = "right" if record["true"][pick.position] == record["ranked"][0] else "wrong"
@@ -252,15 +252,6 @@ def _boxed(small: Pixels, found: Sequence[float] | None, true: Sequence[Sequence
     if found is not None:
         rectangle(pen, found, panel.size, BRIGHT)
     return np.asarray(panel)
-
-
-def _heated(small: Pixels, heat: npt.NDArray[np.float32]) -> Pixels:
-    """The map in colour over the image in grey."""
-    high, wide = small.shape[:2]
-    grey = small.mean(axis=2, keepdims=True)
-    mixed = 0.35 * grey + 0.65 * heatmap(resized(heat, high, wide))
-    panel: Pixels = np.rint(mixed).astype(np.uint8)
-    return panel
 
 
 def _masked(small: Pixels, mask: npt.NDArray[np.bool_]) -> Pixels:
