@@ -7,10 +7,12 @@ each shape, so that one is filled or emptied while the other computes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -87,6 +89,41 @@ class Lane:
         self._session.run_with_iobinding(self._io, self._options)
 
 
+class Gate:
+    """Either some threads use the device, or one makes lanes.
+
+    CUDA gives up a graph that is being captured when any thread of the process allocates memory,
+    those of other sessions too (``cudaStreamCaptureModeGlobal``, which ONNX Runtime asks for).
+
+    Attributes:
+        changed: held to read or write the others.
+        busy: lanes under way and sessions being opened.
+        making: somebody makes lanes, or waits for that.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.busy, self.making = 0, False
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[None]:
+        """Use the device, when nobody makes lanes."""
+        with self.changed:
+            while self.making:
+                self.changed.wait()
+            self.busy += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.busy -= 1
+                self.changed.notify_all()
+
+
+GATE = Gate()
+"""Of this process."""
+
+
 class Lanes:
     """The lanes of a file: made when a shape is first run, lent to one run at a time."""
 
@@ -98,54 +135,52 @@ class Lanes:
         self._stream, self._graphs = streams.compute, graphs
         self._numbers = itertools.count(1)
         self._free: OrderedDict[Shape, list[Lane]] = OrderedDict()
-        self._busy, self._making = 0, False
-        self._changed = threading.Condition()
         # ONNX Runtime keeps CUDA graphs, and handles of cuDNN, for each thread that runs.
         self.launcher = ThreadPoolExecutor(1, "backlit-launch", initializer=driver.use)
 
     def allocate(self, specs: dict[str, Spec]) -> dict[str, Any]:
         """New OrtValues on the device, by name."""
         make, driver = onnxruntime().OrtValue.ortvalue_from_shape_and_type, self._driver
-        with self._changed:  # not while a CUDA graph is captured
+        with GATE.using():
             return {
                 name: make(*spec, driver.name, driver.device_id) for name, spec in specs.items()
             }
 
     def free(self, shape: Shape) -> Lane | None:
         """A free lane of that shape, if there is one."""
-        with self._changed:
+        with GATE.changed:
             lanes = self._free.get(shape)
-            if self._making or not lanes:
+            if GATE.making or not lanes:
                 return None
-            self._busy += 1
+            GATE.busy += 1
             self._free.move_to_end(shape)
             return lanes.pop()
 
     def take(self, shape: Shape) -> Lane:
         """A lane of that shape, made or waited for; whoever calls holds none."""
-        with self._changed:
+        with GATE.changed:
             while (lane := self.free(shape)) is None:
-                if self._making or shape in self._free:
-                    self._changed.wait()
+                if GATE.making or shape in self._free:
+                    GATE.changed.wait()
                     continue
-                self._making = True
+                GATE.making = True
                 try:
                     # Nothing else may use the device while a CUDA graph is captured.
-                    while self._busy:
-                        self._changed.wait()
+                    while GATE.busy:
+                        GATE.changed.wait()
                     self._drop()
                     self._free[shape] = self.launcher.submit(self._made, shape).result()
                 finally:
-                    self._making = False
-                    self._changed.notify_all()
+                    GATE.making = False
+                    GATE.changed.notify_all()
             return lane
 
     def give(self, lane: Lane, shape: Shape) -> None:
         """Take a lane back."""
-        with self._changed:
+        with GATE.changed:
             self._free[shape].append(lane)
-            self._busy -= 1
-            self._changed.notify_all()
+            GATE.busy -= 1
+            GATE.changed.notify_all()
 
     def _made(self, shape: Shape) -> list[Lane]:
         """New lanes; in the launcher's thread."""

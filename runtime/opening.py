@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import threading
@@ -16,7 +17,7 @@ from .cuda import Cuda, Driver
 from .device import BUCKETS, DeviceBindings
 from .engine_options import ENGINE_KEY
 from .errors import ModelError, ProviderError, no_map
-from .lanes import Streams
+from .lanes import GATE, Streams
 from .provider_options import Options
 from .providers import Opened, candidates, check_file, open_session
 from .wire import metadata, without_outputs
@@ -77,8 +78,11 @@ def start(
     file = _File(path, model, kept, threads, options or {})
     problem: ModelError | None = None
     for names in tried:
+        # No session is opened on a GPU, and takes memory, while another captures a CUDA graph.
+        gate = GATE.using() if names[0] in BUCKETS else contextlib.nullcontext()
         try:
-            return _ON.get(names[0], _on_cpu)(file, names)
+            with gate:
+                return _ON.get(names[0], _on_cpu)(file, names)
         except ModelError as error:
             problem = error
     raise problem or ProviderError("No execution provider loads.", "run `backlit doctor`.")

@@ -13,6 +13,7 @@ import simulated
 from backlit.runtime import opening, providers
 from backlit.runtime.device import BUCKETS, DeviceBindings, split
 from backlit.runtime.errors import OptionError
+from backlit.runtime.lanes import GATE
 from backlit.runtime.providers import open_session
 from linear_file import write_linear_file
 
@@ -297,6 +298,39 @@ def test_the_shape_that_was_run_longest_ago_goes(linear, opened):
     for k in (1, 2, 3, 4, 1, 5):
         device.run(1, k)
     assert list(device.bindings._lanes._free) == [(1, 3), (1, 4), (1, 1), (1, 5)]
+
+
+def test_nobody_else_uses_the_device_while_a_graph_is_captured(linear, opened, monkeypatch):
+    """Other sessions of the process neither run nor are opened."""
+    first, second = (Device(linear, opened, seed=seed) for seed in (1, 2))
+    second.run(1, 1)
+    capturing, go_on, used = threading.Event(), threading.Event(), []
+    run = first.session.run_with_iobinding
+
+    def captures(io, options):
+        capturing.set()
+        assert go_on.wait(simulated.WAIT)
+        run(io, options)
+
+    def opens():
+        with GATE.using():
+            used.append("opened")
+
+    monkeypatch.setattr(first.session, "run_with_iobinding", captures)
+    with ThreadPoolExecutor(3) as pool:
+        runs = [pool.submit(first.run, 4, 1)]
+        assert capturing.wait(simulated.WAIT)
+        before = len(second.driver.copied)
+        runs += [pool.submit(second.run, 1, 1), pool.submit(opens)]
+        with pytest.raises(TimeoutError):
+            runs[1].result(0.1)
+        assert len(second.driver.copied) == before
+        assert used == []
+        go_on.set()
+        for one in runs:
+            one.result(simulated.WAIT)
+    assert used == ["opened"]
+    assert GATE.busy == 0
 
 
 def test_streams_of_a_session_that_is_gone_are_used_again(linear, opened, monkeypatch):
