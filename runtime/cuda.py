@@ -20,6 +20,10 @@ from .errors import ModelError, ProviderError
 
 _NON_BLOCKING, _NO_TIMING, _ANY_DIRECTION = 1, 2, 4
 """cudaStreamNonBlocking, cudaEventDisableTiming, cudaMemcpyDefault"""
+_THREAD_LOCAL = 1
+"""cudaStreamCaptureModeThreadLocal"""
+_OF_CURRENT_DEVICE = (1, 2)
+"""cudaStreamLegacy, cudaStreamPerThread: no addresses, but names for a stream of each device."""
 
 
 class Driver(Protocol):
@@ -51,6 +55,9 @@ class Driver(Protocol):
 
     def synchronize(self, event: Any) -> None:
         """Wait for the event, in this thread."""
+
+    def drain(self, stream: int) -> None:
+        """Wait for all that the stream has been given, in this thread."""
 
     def copy(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy bytes from address to address, between host and device or within one."""
@@ -91,8 +98,7 @@ class Cuda:
         """cudaEventCreateWithFlags, without timing, which would slow it down."""
         made = ctypes.c_void_p()
         self._call("cudaEventCreateWithFlags", ctypes.byref(made), ctypes.c_uint(_NO_TIMING))
-        destroy, address = self._library.cudaEventDestroy, ctypes.c_void_p(made.value)
-        weakref.finalize(made, destroy, address).atexit = False  # the driver is gone before
+        self._free_with(made, "cudaEventDestroy", ctypes.c_void_p(made.value))
         return made
 
     def record(self, event: Any, stream: int) -> None:
@@ -101,11 +107,25 @@ class Cuda:
 
     def wait(self, stream: int, event: Any) -> None:
         """cudaStreamWaitEvent."""
-        self._call("cudaStreamWaitEvent", ctypes.c_void_p(stream), event, ctypes.c_uint(0))
+        arguments = ctypes.c_void_p(stream), event, ctypes.c_uint(0)
+        if stream not in _OF_CURRENT_DEVICE:
+            self._call("cudaStreamWaitEvent", *arguments)
+            return
+        before = ctypes.c_int()
+        self._call("cudaGetDevice", ctypes.byref(before))
+        self.use()
+        try:
+            self._call("cudaStreamWaitEvent", *arguments)
+        finally:
+            self._call("cudaSetDevice", before)
 
     def synchronize(self, event: Any) -> None:
         """cudaEventSynchronize; other threads run meanwhile."""
         self._call("cudaEventSynchronize", event)
+
+    def drain(self, stream: int) -> None:
+        """cudaStreamSynchronize; other threads run meanwhile."""
+        self._call("cudaStreamSynchronize", ctypes.c_void_p(stream))
 
     def copy(self, target: int, source: int, size: int, stream: int) -> None:
         """cudaMemcpyAsync."""
@@ -121,10 +141,22 @@ class Cuda:
         self._call("cudaHostAlloc", ctypes.byref(pointer), size, ctypes.c_uint(0))
         buffer = (ctypes.c_char * size.value).from_address(pointer.value or 0)
         # The array's views keep the buffer alive; whoever is last lets it go.
-        weakref.finalize(buffer, self._library.cudaFreeHost, pointer).atexit = False
+        self._free_with(buffer, "cudaFreeHost", pointer)
         made: npt.NDArray[Any] = np.frombuffer(memoryview(buffer), kind, count).reshape(shape)
         made[...] = 0
         return made
+
+    def _free_with(self, owner: Any, name: str, pointer: Any) -> None:
+        library = self._library
+
+        def free() -> None:
+            # Whoever collects garbage must not spoil the CUDA graph that another thread captures.
+            mode = ctypes.c_int(_THREAD_LOCAL)
+            library.cudaThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+            getattr(library, name)(pointer)
+            library.cudaThreadExchangeStreamCaptureMode(ctypes.byref(mode))
+
+        weakref.finalize(owner, free).atexit = False  # the driver is gone before
 
     def _call(self, name: str, *arguments: Any) -> None:
         code = int(getattr(self._library, name)(*arguments))

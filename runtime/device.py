@@ -6,6 +6,7 @@ on a stream of their own each; events between the streams keep the order.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections import deque
@@ -20,7 +21,7 @@ from .binding import Shape, tensors
 from .contract import Contract
 from .cuda import Driver
 from .errors import OptionError
-from .lanes import Lane, Lanes, Streams
+from .lanes import GATE, Lane, Lanes, Streams
 from .providers import onnxruntime
 
 BUCKETS = {"cuda": (1, 8, 32, 128), "tensorrt": (1, 8, 32)}
@@ -73,7 +74,8 @@ class DeviceArray:
                 thread waits.
         """
         if stream is None:
-            self._driver.synchronize(self._done)
+            with GATE.using():
+                self._driver.synchronize(self._done)
         elif stream != -1:
             self._driver.wait(stream, self._done)
         return self._value.__dlpack__()
@@ -83,8 +85,9 @@ class DeviceArray:
 
     def numpy(self) -> npt.NDArray[Any]:
         """A copy on the host."""
-        self._driver.synchronize(self._done)
-        return np.array(self._value.numpy())
+        with GATE.using():
+            self._driver.synchronize(self._done)
+            return np.array(self._value.numpy())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,8 +158,9 @@ class DeviceBindings:
             while pending:
                 self._finish(pending, made)
         finally:
-            while pending:  # after an error
-                self._finish(pending, None)
+            while pending:  # after an error, which is the one to tell
+                with contextlib.suppress(Exception):
+                    self._finish(pending, None)
         return list(made.values())
 
     def run_dlpack(self, images: Any, index: npt.NDArray[np.int64]) -> list[DeviceArray]:
@@ -240,13 +244,15 @@ class DeviceBindings:
         """
         driver, streams, count = self._driver, self._streams, len(index)
         driver.synchronize(lane.uploaded)  # what the host holds may still be read
+        if lane.targets is not None:
+            driver.synchronize(lane.downloaded)
         lane.host["class_index"][:count] = index
         image = lane.host["image"].ctypes.data
         if isinstance(images, np.ndarray):
             lane.host["image"][:count] = images
         else:
             image = images.data_ptr() + first * lane.row["image"]
-        lane.source = None if isinstance(images, np.ndarray) else images
+        lane.source, lane.targets = None if targets is None else images, targets
         driver.wait(streams.up, lane.computed)
         addresses = {"image": image, "class_index": lane.host["class_index"].ctypes.data}
         for name, address in addresses.items():
@@ -263,7 +269,6 @@ class DeviceBindings:
         """A run and the copies of its results; in the launcher's thread."""
         driver, streams = self._driver, self._streams
         driver.wait(streams.compute, lane.uploaded)
-        driver.wait(streams.compute, lane.downloaded)  # of the run before
         lane.run()
         driver.record(lane.computed, streams.compute)
         driver.wait(streams.down, lane.computed)

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from .binding import Shape, Spec, Tensors, tensors
 from .contract import Contract
 from .cuda import Driver
+from .errors import BacklitWarning
 from .providers import onnxruntime
 
 LANES = 2
@@ -29,6 +31,7 @@ LANES = 2
 # Shapes whose buffers are kept; lanes with a CUDA graph, which ONNX Runtime keeps for good.
 _KEPT, _CAPTURED = 4, 16
 _NO_GRAPH = -1
+_NOT_CAPTURED = "no CUDA graph could be captured, so runs go without from now on: {}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Lane:
         device: the OrtValues that the graph is bound to, by name.
         row: bytes of an image's part of each.
         uploaded, computed, downloaded: events, each of the last run's.
-        source: what the last upload was made from, if that is not ``host``.
+        source, targets: what the last run was copied from and to, if that is not ``host``: ONNX
+            Runtime may give freed memory of the device to anybody while copies are under way.
         captured: runs are replays of a CUDA graph.
     """
 
@@ -77,6 +81,7 @@ class Lane:
             self._io.bind_ortvalue_output(name, self.device[name])
         self.uploaded, self.computed, self.downloaded = (driver.event() for _ in range(3))
         self.source: Any = None
+        self.targets: Any = None
         self.captured = graph not in (None, _NO_GRAPH)
         self._options = onnxruntime().RunOptions()
         # Events say when a run is done: ONNX Runtime need not wait for the device.
@@ -133,7 +138,7 @@ class Lanes:
         """Take no memory yet; arguments as of ``DeviceBindings``."""
         self._contract, self._session, self._driver = contract, session, driver
         self._stream, self._graphs = streams.compute, graphs
-        self._numbers = itertools.count(1)
+        self._numbers, self._captures = itertools.count(1), True
         self._free: OrderedDict[Shape, list[Lane]] = OrderedDict()
         # ONNX Runtime keeps CUDA graphs, and handles of cuDNN, for each thread that runs.
         self.launcher = ThreadPoolExecutor(1, "backlit-launch", initializer=driver.use)
@@ -141,10 +146,13 @@ class Lanes:
     def allocate(self, specs: dict[str, Spec]) -> dict[str, Any]:
         """New OrtValues on the device, by name."""
         make, driver = onnxruntime().OrtValue.ortvalue_from_shape_and_type, self._driver
+
+        def made() -> dict[str, Any]:
+            where = driver.name, driver.device_id
+            return {name: make(*spec, *where) for name, spec in specs.items()}
+
         with GATE.using():
-            return {
-                name: make(*spec, driver.name, driver.device_id) for name, spec in specs.items()
-            }
+            return self.launcher.submit(made).result()
 
     def free(self, shape: Shape) -> Lane | None:
         """A free lane of that shape, if there is one."""
@@ -154,7 +162,7 @@ class Lanes:
                 return None
             GATE.busy += 1
             self._free.move_to_end(shape)
-            return lanes.pop()
+            return lanes.pop(0)  # in turns: the other may still be read
 
     def take(self, shape: Shape) -> Lane:
         """A lane of that shape, made or waited for; whoever calls holds none."""
@@ -184,23 +192,34 @@ class Lanes:
 
     def _made(self, shape: Shape) -> list[Lane]:
         """New lanes; in the launcher's thread."""
-        driver, spec, made = self._driver, tensors(self._contract, shape), []
+        spec, made = tensors(self._contract, shape), list[Lane]()
         captured = sum(lane.captured for lanes in self._free.values() for lane in lanes)
         for _ in range(LANES):
             graph = None
             if self._graphs:
-                graph = next(self._numbers) if captured < _CAPTURED else _NO_GRAPH
-            lane = Lane(self._session, spec, driver, graph)
-            for name in spec.inputs:  # what stands there by chance is no class
-                zeros, target = lane.host[name], lane.device[name].data_ptr()
-                driver.copy(target, zeros.ctypes.data, zeros.nbytes, self._stream)
-            if lane.captured:
+                more = self._captures and captured < _CAPTURED
+                graph = next(self._numbers) if more else _NO_GRAPH
+            made.append(self._lane(spec, graph))
+            captured += made[-1].captured
+        return made
+
+    def _lane(self, spec: Tensors, graph: int | None) -> Lane:
+        driver, lane = self._driver, Lane(self._session, spec, self._driver, graph)
+        for name in spec.inputs:  # what stands there by chance is no class
+            zeros, target = lane.host[name], lane.device[name].data_ptr()
+            driver.copy(target, zeros.ctypes.data, zeros.nbytes, self._stream)
+        driver.record(lane.computed, self._stream)
+        driver.synchronize(lane.computed)
+        if lane.captured:
+            try:
                 lane.run()
+            except Exception as error:  # a kernel that waits; or another library was at work
+                warnings.warn(_NOT_CAPTURED.format(error), BacklitWarning, stacklevel=2)
+                self._captures = False
+                return self._lane(spec, _NO_GRAPH)
             driver.record(lane.computed, self._stream)
             driver.synchronize(lane.computed)
-            made.append(lane)
-            captured += lane.captured
-        return made
+        return lane
 
     def _drop(self) -> None:
         """Let the shape go that was run longest ago, if there are too many."""

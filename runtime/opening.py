@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from .contract import KEY, Contract
 from .cuda import Cuda, Driver
 from .device import BUCKETS, DeviceBindings
 from .engine_options import ENGINE_KEY
-from .errors import ModelError, ProviderError, no_map
+from .errors import BacklitError, ModelError, OptionError, ProviderError, no_map
 from .lanes import GATE, Streams
 from .provider_options import Options
-from .providers import Opened, candidates, check_file, open_session
+from .providers import Opened, candidates, check_file, onnxruntime, open_session
 from .wire import metadata, without_outputs
 
 Maps = Collection[str] | Callable[[Contract], Collection[str]] | None
@@ -110,40 +111,43 @@ def _on_openvino(file: _File, names: tuple[str, ...]) -> Running:
 
 def _on_cuda(file: _File, names: tuple[str, ...]) -> Running:
     own = file.own("cuda")
-    driver, streams = _device(own)
     # Whether all of the graph is on the device ONNX Runtime knows when it has placed the nodes.
-    wishes = [own.get("enable_cuda_graph", "1")] + ["0"] * ("enable_cuda_graph" not in own)
-    for wish in wishes:
-        extra = {**_on_stream(streams), "enable_cuda_graph": wish}
-        try:
-            opened = _open(file, names, {"cuda": {**own, **extra}})
-            break
-        except ModelError as error:
-            if wish == wishes[-1] or "graph capture" not in error.problem:
-                raise
-    contract = read_metadata(opened.session, file.path, file.kept)
-    graphs = wish not in ("0", "false", "False")
-    return _on_device("cuda", contract, opened, driver, streams, BUCKETS["cuda"], graphs=graphs)
+    wishes = [own["enable_cuda_graph"]] if "enable_cuda_graph" in own else _GRAPHS[_old() :]
+    with _device(own) as device:
+        for wish in wishes:
+            extra = {**device.options, "enable_cuda_graph": wish}
+            try:
+                opened = _open(file, names, {"cuda": {**own, **extra}})
+                break
+            except ModelError as error:
+                if wish == wishes[-1] or "graph capture" not in error.problem:
+                    raise
+        contract = read_metadata(opened.session, file.path, file.kept)
+        return _on_device("cuda", contract, opened, device, BUCKETS["cuda"], graphs=_on(wish))
 
 
 def _on_tensorrt(file: _File, names: tuple[str, ...]) -> Running:
     from .engines import open_tensorrt
 
     own = file.own("tensorrt")
-    driver, streams = _device(own)
+    if _on(own.get("trt_cuda_graph_enable", "0")):
+        raise OptionError(
+            "tensorrt.trt_cuda_graph_enable: ONNX Runtime's TensorRT provider keeps one CUDA graph "
+            "and replays it whatever is bound, and a file is run in several shapes.",
+            "leave it out; on cuda each shape has a CUDA graph.",
+        )
     text = metadata(_bytes(file.model)).get(KEY)
     contract = _left(Contract.from_json(text, file.path), file.kept)
-    shared = {name: {**file.own(name), **_on_stream(streams)} for name in names if name in BUCKETS}
-    engine = open_tensorrt(
-        file.model, contract, {**file.options, **shared},
-        providers=names, threads=file.threads, path=file.path,
-    )  # fmt: skip
-    contract = read_metadata(engine.session, file.path, file.kept)
-    most = engine.shapes.max_images
-    buckets = sorted({size for size in BUCKETS["tensorrt"] if size < most} | {most})
-    return _on_device(
-        "tensorrt", contract, engine, driver, streams, buckets, classes=engine.shapes.max_classes
-    )
+    with _device(own) as device:
+        shared = {name: {**file.own(name), **device.options} for name in names if name in BUCKETS}
+        engine = open_tensorrt(
+            file.model, contract, {**file.options, **shared},
+            providers=names, threads=file.threads, path=file.path,
+        )  # fmt: skip
+        contract = read_metadata(engine.session, file.path, file.kept)
+        most, classes = engine.shapes.max_images, engine.shapes.max_classes
+        buckets = sorted({size for size in BUCKETS["tensorrt"] if size < most} | {most})
+        return _on_device("tensorrt", contract, engine, device, buckets, classes=classes)
 
 
 _ON = {"cuda": _on_cuda, "tensorrt": _on_tensorrt, "openvino": _on_openvino}
@@ -162,32 +166,79 @@ def _open(
     )  # fmt: skip
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Device:
+    """A GPU, and streams of it.
+
+    Attributes:
+        driver: of it.
+        streams: to use.
+        pooled: those of them that go back; the caller may have a stream of its own to compute on.
+    """
+
+    driver: Driver
+    streams: Streams
+    pooled: Streams
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Of a provider that is to compute there."""
+        return {
+            "device_id": str(self.driver.device_id),
+            "has_user_compute_stream": "1",
+            "user_compute_stream": str(self.streams.compute),
+        }
+
+
+@contextlib.contextmanager
+def _device(options: Mapping[str, str]) -> Iterator[_Device]:
+    """The GPU that a provider's options name; its streams go back after an error."""
+    driver = Cuda(int(options.get("device_id", "0")))
+    pooled = _STREAMS.take(driver)
+    own = int(options.get("user_compute_stream", "0"))
+    streams = dataclasses.replace(pooled, compute=own) if own else pooled
+    try:
+        yield _Device(driver, streams, pooled)
+    except BaseException:
+        _STREAMS.give(driver.device_id, pooled)
+        raise
+
+
 def _on_device(
     provider: str,
     contract: Contract,
     opened: Opened,
-    driver: Driver,
-    streams: Streams,
+    device: _Device,
     buckets: Sequence[int],
     graphs: bool = False,
     classes: int | None = None,
 ) -> Running:
-    bindings = DeviceBindings(contract, opened.session, driver, streams, buckets, graphs, classes)
-    weakref.finalize(bindings, _STREAMS.give, driver.device_id, streams).atexit = False
+    bindings = DeviceBindings(
+        contract, opened.session, device.driver, device.streams, buckets, graphs, classes
+    )
+    weakref.finalize(bindings, _retire, device).atexit = False
     return Running(provider, contract, bindings, opened)
 
 
-def _device(options: Mapping[str, str]) -> tuple[Driver, Streams]:
-    """The GPU that a provider's options name, and streams of it."""
-    driver = Cuda(int(options.get("device_id", "0")))
-    streams = _STREAMS.take(driver)
-    if int(options.get("user_compute_stream", "0")):
-        streams = dataclasses.replace(streams, compute=int(options["user_compute_stream"]))
-    return driver, streams
+def _retire(device: _Device) -> None:
+    """Before its buffers go, which somebody else may be given: nothing writes to them any more."""
+    for stream in dataclasses.astuple(device.streams):
+        with contextlib.suppress(BacklitError):
+            device.driver.drain(stream)
+    _STREAMS.give(device.driver.device_id, device.pooled)
 
 
-def _on_stream(streams: Streams) -> dict[str, str]:
-    return {"has_user_compute_stream": "1", "user_compute_stream": str(streams.compute)}
+def _on(value: str) -> bool:
+    return value.lower() not in ("0", "false")
+
+
+def _old() -> bool:
+    """An ONNX Runtime whose CUDA graphs read host memory that is no longer theirs.
+
+    Concat, Split and others of a replayed graph then give other shapes' results (pull requests
+    32120 and 32121).
+    """
+    return tuple(map(int, re.findall(r"\d+", onnxruntime().__version__)[:3])) < (1, 31, 1)
 
 
 class _Pool:
@@ -195,7 +246,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._free: dict[int, list[Streams]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a session may be collected, and give, within take
 
     def take(self, driver: Driver) -> Streams:
         with self._lock:
@@ -215,6 +266,7 @@ class _Pool:
 
 
 _STREAMS = _Pool()
+_GRAPHS = ["1", "0"]
 
 
 def _reduced(path: str, maps: Maps) -> tuple[str | bytes, frozenset[str] | None]:

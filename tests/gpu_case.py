@@ -47,7 +47,7 @@ def jobs(
         return name
 
     for provider in providers:
-        for graph in (False, True) if provider in ("cuda", "tensorrt") else (False,):
+        for graph in (False, True) if provider == "cuda" else (False,):
             add("backlit", provider, graph, add("forward", provider, graph, None))
     plain = add("torch-forward", torch_device, False, None)
     kinds = ["torch", "captum"]

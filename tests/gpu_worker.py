@@ -57,8 +57,6 @@ class Job:
         on = str(int(self.graph))
         if self.provider == "cuda":
             return {"cuda": {"use_tf32": str(int(self.tf32)), "enable_cuda_graph": on}}
-        if self.provider == "tensorrt":
-            return {"tensorrt": {"trt_cuda_graph_enable": on}}
         return {}
 
 

@@ -77,6 +77,11 @@ class Simulated:
     def synchronize(self, event):
         self._await(event.happened)
 
+    def drain(self, stream):
+        mark = threading.Event()
+        self.give(stream, mark.set)
+        self._await(mark)
+
     @staticmethod
     def _await(mark):
         if not mark.wait(WAIT):

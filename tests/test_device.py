@@ -4,6 +4,9 @@ import dataclasses
 import gc
 import itertools
 import threading
+import time
+import types
+import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +15,7 @@ import pytest
 import simulated
 from backlit.runtime import opening, providers
 from backlit.runtime.device import BUCKETS, DeviceBindings, split
-from backlit.runtime.errors import OptionError
+from backlit.runtime.errors import BacklitWarning, OptionError
 from backlit.runtime.lanes import GATE
 from backlit.runtime.providers import open_session
 from linear_file import write_linear_file
@@ -254,16 +257,21 @@ def test_the_stream_that_takes_a_result_waits_for_it(linear, opened):
     device.right(images, index, [one.numpy() for one in found])
 
 
-def test_a_lane_is_not_overwritten_before_its_results_are_copied(linear, opened):
+def test_two_results_may_wait_for_their_copies_and_none_is_overwritten(linear, opened):
     device = Device(linear, opened, delay=0)
     device.run(2, 1)
     gate, given, results = threading.Event(), [], []
     device.driver.give(3, lambda: gate.wait(simulated.WAIT))
-    for _ in range(3):
+    start = time.perf_counter()
+    for number in range(8):
+        if number == 2:  # the lanes are in turns: nobody has waited
+            assert time.perf_counter() - start < simulated.WAIT / 2
+            gate.set()
+        if number >= 2:
+            device.driver.give(3, lambda: time.sleep(0.02))
         given.append((pixels(2), indices(2, 1)))
         frames = simulated.Frames(device.driver, given[-1][0])
         results.append(device.bindings.run_dlpack(frames, given[-1][1]))
-    gate.set()
     for (images, index), found in zip(given, results, strict=True):
         device.right(images, index, [one.numpy() for one in found])
 
@@ -338,13 +346,91 @@ def test_streams_of_a_session_that_is_gone_are_used_again(linear, opened, monkey
     monkeypatch.setattr(opening, "_STREAMS", pool)
     first, second = pool.take(driver), pool.take(driver)
     assert len({*dataclasses.astuple(first), *dataclasses.astuple(second)}) == 6
-    session = providers.Opened(simulated.Session(opened, driver, first.compute), "cuda")
-    running = opening._on_device("cuda", linear.contract, session, driver, first, SMALL)
+    # The caller's own stream does not become ours.
+    streams = dataclasses.replace(first, compute=driver.stream())
+    session = providers.Opened(simulated.Session(opened, driver, streams.compute), "cuda")
+    device = opening._Device(driver, streams, first)
+    running = opening._on_device("cuda", linear.contract, session, device, SMALL)
+    gate, done = threading.Event(), []
     running.bindings.run(pixels(3), indices(3, 1))
     assert pool.take(driver) not in (first, second)
-    del running
+    driver.give(streams.compute, lambda: (gate.wait(simulated.WAIT), done.append("computed")))
+    threading.Timer(0.05, gate.set).start()
+    del running, session
     gc.collect()
+    assert done == ["computed"]  # before anybody may have its memory
     assert pool.take(driver) is first
+
+
+def test_streams_go_back_where_a_file_does_not_open(monkeypatch):
+    driver, pool = simulated.Simulated(), opening._Pool()
+    monkeypatch.setattr(opening, "_STREAMS", pool)
+    monkeypatch.setattr(opening, "Cuda", lambda device_id: driver)
+    kept = []
+
+    def fails():
+        with opening._device({"user_compute_stream": "77"}) as device:
+            kept.append(device)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert kept[0].options["user_compute_stream"] == "77"
+    assert pool.take(driver) is kept[0].pooled
+
+
+def test_a_graph_that_cannot_be_captured_is_done_without(linear, opened, monkeypatch):
+    device = Device(linear, opened, delay=0)
+    run = device.session.run_with_iobinding
+
+    def fails(io, options):
+        if options.get_run_config_entry("gpu_graph_id") != "-1":
+            raise RuntimeError("operation not permitted when stream is capturing")
+        run(io, options)
+
+    monkeypatch.setattr(device.session, "run_with_iobinding", fails)
+    with pytest.warns(BacklitWarning, match="operation not permitted"):
+        device.run(2, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is said once
+        device.run(4, 1)
+    assert set(device.session.numbers) == {"-1"}
+
+
+def test_graphs_need_an_onnx_runtime_that_keeps_their_memory(monkeypatch):
+    for version, old in {
+        "1.30.2": True,
+        "1.31.0": True,
+        "1.31.1": False,
+        "2.0.0.dev1": False,
+    }.items():
+        module = types.SimpleNamespace(__version__=version)
+        monkeypatch.setattr(opening, "onnxruntime", lambda module=module: module)
+        assert opening._old() is old
+
+
+def test_tensorrts_own_graph_is_refused(linear):
+    options = {"tensorrt": {"trt_cuda_graph_enable": "True"}}
+    file = opening._File(str(linear.path), str(linear.path), None, None, options)
+    with pytest.raises(OptionError, match="keeps one CUDA graph"):
+        opening._on_tensorrt(file, ("tensorrt",))
+
+
+def test_memory_of_results_is_kept_until_they_are_copied(linear, opened):
+    """Whoever drops them unread must not have somebody else's memory written."""
+    device = Device(linear, opened, delay=0)
+    device.run(2, 1)
+    gate = threading.Event()
+    device.driver.give(3, lambda: gate.wait(simulated.WAIT))
+    frames = simulated.Frames(device.driver, pixels(2))
+    value = weakref.ref(device.bindings.run_dlpack(frames, indices(2, 1))[3]._value)
+    gc.collect()
+    assert value() is not None
+    gate.set()
+    for _ in range(2):  # each lane once
+        device.run(2, 1)
+    gc.collect()
+    assert value() is None
 
 
 def test_results_by_dlpack_outlive_everything(linear, opened):
