@@ -111,6 +111,12 @@ def _on_openvino(file: _File, names: tuple[str, ...]) -> Running:
 
 def _on_cuda(file: _File, names: tuple[str, ...]) -> Running:
     own = file.own("cuda")
+    if any(name.startswith("gpu_external_") for name in own):
+        raise OptionError(
+            "cuda.gpu_external_alloc and its kin: ONNX Runtime takes no allocator from outside "
+            "beside a stream, and a session computes on one of its own.",
+            "leave them out; cuda.gpu_mem_limit bounds the memory.",
+        )
     # Whether all of the graph is on the device ONNX Runtime knows when it has placed the nodes.
     wishes = [own["enable_cuda_graph"]] if "enable_cuda_graph" in own else _GRAPHS[_old() :]
     with _device(own) as device:

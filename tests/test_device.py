@@ -416,6 +416,13 @@ def test_tensorrts_own_graph_is_refused(linear):
         opening._on_tensorrt(file, ("tensorrt",))
 
 
+def test_an_allocator_from_outside_is_refused(linear):
+    options = {"cuda": {"gpu_external_alloc": "12345"}}
+    file = opening._File(str(linear.path), str(linear.path), None, None, options)
+    with pytest.raises(OptionError, match="no allocator from outside"):
+        opening._on_cuda(file, ("cuda",))
+
+
 def test_memory_of_results_is_kept_until_they_are_copied(linear, opened):
     """Whoever drops them unread must not have somebody else's memory written."""
     device = Device(linear, opened, delay=0)

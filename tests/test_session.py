@@ -104,8 +104,7 @@ def test_grey_file(tmp_path):
 
 
 def test_tensors_by_dlpack(linear, session):
-    import torch
-
+    torch = pytest.importorskip("torch")
     images = pixels(3)
     outputs = session.run_dlpack(torch.from_numpy(images), np.array([[0, 4]] * 3))
     saliency = torch.from_dlpack(outputs["saliency"])
