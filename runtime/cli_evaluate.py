@@ -83,7 +83,7 @@ Examples:
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
 @provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
-@click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 16 on a GPU]")
+@click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]")
 @click.pass_context
 def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -> None:
     """Measure how well FILE says where objects are, on the labelled images of DATASET.
