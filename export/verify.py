@@ -29,6 +29,7 @@ EXACT = 1e-4  # in float64 and without kinks, where RELATIVE_L2 does not hold
 SCORES = 1e-3  # largest difference over largest score
 SCORES_FLOAT64 = 1e-2  # of float32 from PyTorch's float64: a deep network rounds by 1e-3
 HALF = (4.5e-2, 0.999, 1e-2, 1e-2)  # the same four, for files that round weights and tensors
+UNEVEN = 0.8  # cosine of two ways of rounding; 0.99 on SqueezeNet, below 0.5 with masks gone wrong
 LARGEST = 0.5  # however a model rounds (int8): a wrong gradient is off by about 1
 _IMAGES = 2
 _AUTOGRAD, _DIFFERENCES = "torch.autograd", "finite differences, float64"
@@ -165,7 +166,22 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
         problems.append(f"relative L2 {error:.2e} > {most:.0e}, and {exact:.2e} in float64")
     if not result.scores_relative <= most_scores:
         problems.append(f"scores differ by {result.scores_relative:.2e} > {most_scores:.0e}")
+    if half and contract.precision == "float16":
+        unevenly = _agreement(*_unevenly(detached, contract, measured))[0]
+        if unevenly < UNEVEN:
+            problems.append(f"as ONNX Runtime rounds it, it is another: cosine {unevenly:.3f}")
     return Parity(result, _one_by_one(expected, found, measured.classes), tuple(problems))
+
+
+def _unevenly(model: Detached, contract: Contract, measured: Measured) -> tuple[Array, Array]:
+    """The gradients that were measured and those of a run as it is, where the classes are the same.
+
+    ONNX Runtime's CPU provider hands a float16 tensor rounded to one node and as it was to another:
+    what compares two such tensors for equality goes wrong there, and only there.
+    """
+    found = _measure(model, contract, measured.classes.shape[1], optimise=True)
+    same = found.classes == measured.classes
+    return measured.gradient[same], found.gradient[same]
 
 
 def _one_by_one(expected: Array, found: Array, classes: Array) -> tuple[Compared, ...]:

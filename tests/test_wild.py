@@ -16,8 +16,9 @@ import pytest
 import small
 from backlit.export import build, differentiate, export
 from backlit.export.reference import with_output
+from backlit.export.rules import pooling
 from backlit.runtime import Session
-from backlit.runtime.errors import ModelError
+from backlit.runtime.errors import ModelError, VerificationError
 from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray[Any, Any]
@@ -180,6 +181,22 @@ def test_maxima_of_a_float16_model(kind: str, tmp_path: Path) -> None:
         export(one, tmp_path / name, input="float32", output="gradient", check=False)
         found.append(run(cpu(tmp_path / name), image)[2])
     assert np.linalg.norm(found[0] - found[1]) < 0.06 * np.linalg.norm(found[1])
+
+
+def test_a_float16_gradient_that_only_onnx_runtime_gets_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small.convnet(size=25)
+    pool = next(node for node in model.graph.node if node.op_type == "MaxPool")
+    next(one for one in pool.attribute if one.name == "kernel_shape").ints[:] = [3, 3]
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == "v")
+    values = numpy_helper.to_array(weights)[:, : 4 * 12 * 12].copy()
+    weights.CopyFrom(numpy_helper.from_array(values, "v"))
+    export(half(model), tmp_path / "m.onnx")
+    monkeypatch.setattr(pooling, "HALF", frozenset())  # as if masks were compared in float16
+    monkeypatch.setattr(pooling, "_lowest", lambda op: op.const(-65504.0, op.dtype))
+    with pytest.raises(VerificationError, match="as ONNX Runtime rounds it"):
+        export(half(model), tmp_path / "m.onnx")
 
 
 class Calibration:
