@@ -22,8 +22,10 @@ from ..runtime.attribution import graph_values
 from ..runtime.contract import Contract, ImageInput, Map, MapName
 from ..runtime.evaluation import complete, perturb, pointing, sample
 from ..runtime.evaluation.sample import Sampling
+from ..runtime.explain import enlarged
+from ..runtime.graph_outputs import Outputs
 from ..runtime.output import file_hash
-from ..runtime.session import Outputs, Session
+from ..runtime.session import Session
 from . import build, randomise, trust_record
 from .loaded import Classifier
 from .randomise import Sanity
@@ -117,8 +119,7 @@ def measure(
     with timed("perturbation", "insertion and deletion", count):
         height, width = views.shape[1:3]
         orders: dict[str, npt.NDArray[np.int64]] = {
-            name: perturb.order(_in_pixels(each, height, width), seed)
-            for name, each in maps.items()
+            name: perturb.order(enlarged(each, height, width), seed) for name, each in maps.items()
         }
         orders[RANDOM] = perturb.random_order(count, height, width, seed)
         orders[CENTRED] = perturb.centred_order(count, height, width, seed)
@@ -181,7 +182,7 @@ def _explained(
         by_class: dict[str, dict[int, Any]] = {}
         for name, rows in found.items():
             maps.setdefault(name, []).append(rows[0, 0].copy())
-            pixels = _in_pixels(rows[0, 1:], *one.view.shape[:2])
+            pixels = enlarged(rows[0, 1:], *one.view.shape[:2])
             by_class[name] = dict(zip(right, pixels, strict=True))
         true.append(by_class)
         done()
@@ -194,16 +195,6 @@ def _own(session: Session, outputs: Outputs) -> Maps:
     names = [made.name for made in session.contract.maps]
     found: Maps = {name: outputs[name] for name in names if name != "gradient"}
     return found if "gradient" not in names else {"saliency": outputs.saliency, **found}
-
-
-def _in_pixels(maps: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """Maps [n,h,w] in the view's pixels, linear between cells."""
-    import cv2
-
-    if maps.shape[1:] == (height, width) or not len(maps):
-        return maps
-    way = cv2.INTER_LINEAR
-    return np.stack([cv2.resize(one, (width, height), interpolation=way) for one in maps])
 
 
 def _completeness(

@@ -158,8 +158,7 @@ def read_metadata(session: Any, where: str, kept: Collection[str] | None = None)
     properties = session.get_modelmeta().custom_metadata_map
     contract = Contract.from_json(properties.get(KEY), where)
     if kept is not None:
-        maps = tuple(made for made in contract.maps if made.name in kept)
-        contract = dataclasses.replace(contract, maps=maps)
+        contract = contract.keeping(kept)
     spec = contract.image
     size: tuple[int, ...] = (spec.channels, spec.height, spec.width)
     pixels = (spec.height, spec.width, spec.channels) if spec.layout == "NHWC" else size

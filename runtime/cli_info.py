@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .contract import KEY, Contract
+from .contract import ENGINE_KEY, KEY, Contract
 
 if TYPE_CHECKING:
     from .doctor import Diagnosis
@@ -84,15 +84,15 @@ def doctor(as_json: bool) -> None:
 
 def _engine(path: Path) -> dict[str, Any] | None:
     """What a file that is a TensorRT engine says of it; and Backlit's own metadata."""
-    from .engine_options import ENGINE_KEY
     from .errors import ModelError
-    from .wire import metadata
+    from .wire import mapped, metadata
 
-    try:
-        entries = metadata(path.read_bytes())
-        return {**json.loads(entries[ENGINE_KEY]), KEY: entries.get(KEY)}
-    except (KeyError, ValueError, ModelError):  # no engine; the rest is said by ONNX Runtime
-        return None
+    with mapped(path) as view:
+        try:
+            entries = metadata(view)
+            return {**json.loads(entries[ENGINE_KEY]), KEY: entries.get(KEY)}
+        except (KeyError, ValueError, ModelError):  # no engine; ONNX Runtime says the rest
+            return None
 
 
 def _report(found: Diagnosis) -> Iterator[str]:

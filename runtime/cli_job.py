@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from . import output as output_module
+from .cli_pictures import KINDS
 from .errors import BacklitError, OptionError
 from .progress import progress
 
 if TYPE_CHECKING:
     from .explain import Kind
+    from .opening import Maps
     from .runlog import RunLog
-    from .session import Maps, Session
+    from .session import Session
     from .stages import Pause
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -113,9 +115,7 @@ def saliency_option(default: str) -> Callable[[Function], Function]:
     choice = click.option(
         "--saliency",
         "name",
-        type=click.Choice(
-            ["gradient", "features", "gradcam", "layercam", "smoothgrad", "ig", "gradxinput"]
-        ),
+        type=click.Choice(KINDS),
         help="Which map: the paper's gradient of the score by the pixels; one of feature maps; or "
         "made of many gradients: SmoothGrad, Integrated Gradients; or gradient times input.  "
         f"[default: {default}]",

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Collection
 from typing import Any, Literal
 
-from .errors import ContractError
+from .errors import ContractError, no_map
 
 KEY = "backlit"
+ENGINE_KEY = "backlit.engine"
+"""Metadata of a file whose graph is one TensorRT engine: its shapes, and what it runs on."""
 SCHEMA = 2
 
 Resize = Literal["stretch", "crop"]
@@ -168,6 +171,18 @@ class Contract:
     def map(self, name: str) -> Map | None:
         """The map of that name; None if the file has none."""
         return next((found for found in self.maps if found.name == name), None)
+
+    def keeping(self, names: Collection[str]) -> Contract:
+        """The metadata of the file with those maps alone.
+
+        Raises:
+            OptionError: it has no map of such a name.
+        """
+        has = [made.name for made in self.maps]
+        for name in sorted(set(names).difference(has)):
+            raise no_map(name, has)
+        maps = tuple(made for made in self.maps if made.name in names)
+        return dataclasses.replace(self, maps=maps)
 
     def mean_pixel(self) -> list[float]:
         """The pixel that the normalisation takes to zero: RGB or grey, 0..255 as a rule."""

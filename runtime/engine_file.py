@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .contract import KEY, Contract
+from .contract import ENGINE_KEY, KEY, Contract
 from .engine_cache import EngineCache, Shapes
-from .engine_options import ENGINE_KEY, key_of, on, profiles, timing, wanted
-from .engines import Engine, explained, finished, others, read
+from .engine_options import key_of, profiles, timing, wanted
+from .engines import Engine, attempt, finished, others, read
 from .errors import ModelError
 from .output import whole_file
-from .provider_options import Options
+from .provider_options import Options, on
 from .providers import Opened, candidates, open_session
 from .wire import metadata, with_metadata
 
@@ -64,10 +64,7 @@ def write_context(
 
     def opened(model: bytes, extra: Mapping[str, str], optimise: bool = True) -> Engine:
         merged = {**(options or {}), "tensorrt": {**given, **extra}}
-        try:
-            got = opener(model, ("tensorrt",), None, optimise, path=file, options=merged)
-        except ModelError as error:
-            raise explained(error, where) from error
+        got = attempt(opener, model, ("tensorrt",), None, optimise, path=file, options=merged)
         engine = finished(got, runs)
         if left := others(engine):
             raise ModelError(

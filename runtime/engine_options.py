@@ -9,15 +9,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from .contract import Contract, ImageInput
+from .contract import ENGINE_KEY, Contract, ImageInput
 from .engine_cache import TIMING, Key, Shapes, system
 from .errors import ModelError, OptionError
 from .machine import gpu, tensorrt_version
 from .provider_options import Options, defaults
 from .providers import onnxruntime
-
-ENGINE_KEY = "backlit.engine"
-"""Metadata of a file that is an engine: its shapes, and what it runs on, as JSON."""
 
 _PROFILES = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
 _OURS = (
@@ -163,8 +160,3 @@ def fits_here(text: str, where: str, device: int) -> Shapes:
                 "build it again on a machine like this one: backlit build FILE -o ENGINE.",
             )
     return shapes
-
-
-def on(text: str) -> bool:
-    """A switch among the options."""
-    return text.lower() in ("1", "true")

@@ -21,22 +21,14 @@ import errno
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from .contract import KEY, Contract
+from .contract import ENGINE_KEY, KEY, Contract
 from .engine_cache import EngineCache, Key, Shapes, warn
-from .engine_options import (
-    ENGINE_KEY,
-    caches,
-    fits_here,
-    key_of,
-    on,
-    profiles,
-    timing,
-    wanted,
-)
-from .errors import ModelError, OutputError, no_map
-from .provider_options import Options
-from .providers import Opened, candidates, check_file, open_session
+from .engine_options import caches, fits_here, key_of, profiles, timing, wanted
+from .errors import ModelError, OutputError
+from .provider_options import Options, on
+from .providers import Opened, candidates, open_session, read_file
 from .wire import metadata, without_outputs
 
 __all__ = ["Engine", "EngineCache", "Key", "Shapes", "open_tensorrt"]
@@ -97,10 +89,7 @@ def open_tensorrt(
 
     def opened(extra: Mapping[str, str], optimise: bool = True) -> Opened:
         merged = {**(options or {}), "tensorrt": {**given, **extra}}
-        try:
-            return opener(data, tuple(providers), threads, optimise, path=file, options=merged)
-        except ModelError as error:
-            raise explained(error, where) from error
+        return attempt(opener, data, tuple(providers), threads, optimise, path=file, options=merged)
 
     made = metadata(data).get(ENGINE_KEY)
     if made is not None:
@@ -172,14 +161,21 @@ def others(engine: Engine) -> str:
     return "" if engine.engines == 1 else f"there are {engine.engines} engines"
 
 
-def explained(error: ModelError, where: str) -> ModelError:
-    """ONNX Runtime's error with the fix, where it is about a graph in several parts."""
-    if "shape profiles" not in error.problem:
-        return error
-    return ModelError(
-        f"TensorRT does not take {where} as one engine: {error.problem}",
-        f"`backlit check {where} --tensorrt` names the operators it refuses; or --providers cuda.",
-    )
+def attempt(
+    opener: Callable[..., Opened], *arguments: Any, path: str | None, options: Options
+) -> Opened:
+    """Open a session; an error about a graph in several parts comes with the fix."""
+    try:
+        return opener(*arguments, path=path, options=options)
+    except ModelError as error:
+        if "shape profiles" not in error.problem:
+            raise
+        where = path or "the model"
+        raise ModelError(
+            f"TensorRT does not take {where} as one engine: {error.problem}",
+            f"`backlit check {where} --tensorrt` names the operators it refuses; or --providers "
+            "cuda.",
+        ) from error
 
 
 def _discard(store: EngineCache, key: Key) -> None:
@@ -195,9 +191,7 @@ def _state(folder: Path) -> dict[str, tuple[int, int]]:
 
 def read(path: str | os.PathLike[str]) -> tuple[bytes, str]:
     """A file's bytes and path. The provider names an engine after the file too, if it knows it."""
-    where = os.fspath(path)
-    check_file(Path(where))
-    return Path(where).read_bytes(), where
+    return read_file(path), os.fspath(path)
 
 
 def reduced(model: bytes, where: str, maps: Collection[str]) -> tuple[bytes, Contract]:
@@ -208,12 +202,7 @@ def reduced(model: bytes, where: str, maps: Collection[str]) -> tuple[bytes, Con
         OptionError: it has no such map.
     """
     contract = Contract.from_json(metadata(model).get(KEY), where)
-    names = [made.name for made in contract.maps]
-    for name in maps:
-        if name not in names:
-            raise no_map(name, names)
     if not maps:
         return model, contract
-    kept = tuple(made for made in contract.maps if made.name in maps)
-    dropped = set(names).difference(maps)
-    return without_outputs(model, dropped), dataclasses.replace(contract, maps=kept)
+    left = contract.keeping(maps)
+    return without_outputs(model, {made.name for made in contract.maps}.difference(maps)), left

@@ -126,7 +126,7 @@ def explain(
         maps = _of_targets(session, views, target, classes, maps, batch, how)
     found = []
     for row, image in enumerate(images):
-        own = _enlarged(maps[row * count : (row + 1) * count], *image.views.shape[1:3])
+        own = enlarged(maps[row * count : (row + 1) * count], *image.views.shape[1:3])
         height, width = image.frame.shape[:2]
         averaged = [crops_module.assemble(own[:, k], height, width) for k in range(own.shape[1])]
         chosen = target[row * count].astype(np.int64)
@@ -179,13 +179,13 @@ def _map(session: Session, outputs: Outputs, values: npt.NDArray[Any], kind: Kin
     return outputs[kind] if isinstance(kind, str) and kind != "gradient" else outputs.saliency
 
 
-def _enlarged(maps: Array, height: int, width: int) -> Array:
-    """[V,K,h,w] as [V,K,height,width]."""
-    if maps.shape[2:] == (height, width):
+def enlarged(maps: Array, height: int, width: int) -> Array:
+    """Maps [...,h,w] as [...,height,width], linear between their cells."""
+    if maps.shape[-2:] == (height, width):
         return maps
     import cv2  # 0.2 s that maps in pixels do without
 
-    large = np.empty((*maps.shape[:2], height, width), np.float32)
-    for place in np.ndindex(*maps.shape[:2]):
+    large = np.empty((*maps.shape[:-2], height, width), np.float32)
+    for place in np.ndindex(*maps.shape[:-2]):
         cv2.resize(maps[place], (width, height), dst=large[place], interpolation=cv2.INTER_LINEAR)
     return large

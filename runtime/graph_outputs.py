@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import no_map
 
+Value = TypeVar("Value")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Outputs:
-    """The outputs of the graph for N images and K classes each; copies, the caller's own.
+class DeviceOutputs(Generic[Value]):
+    """The outputs of the graph for N images and K classes each, where it ran; the caller's own.
+
+    What has ``__dlpack__``: on a GPU ``device.DeviceArray``, on a CPU NumPy's arrays.
 
     Attributes:
         scores: float32 [N,classes], unnormalised.
@@ -23,12 +27,12 @@ class Outputs:
             the contract.
     """
 
-    scores: npt.NDArray[np.float32]
-    classes: npt.NDArray[np.int64]
-    score: npt.NDArray[np.float32]
-    maps: dict[str, npt.NDArray[np.float32]]
+    scores: Value
+    classes: Value
+    score: Value
+    maps: dict[str, Value]
 
-    def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
+    def __getitem__(self, name: str) -> Value:
         """A map by name.
 
         Raises:
@@ -37,6 +41,11 @@ class Outputs:
         if name in self.maps:
             return self.maps[name]
         raise no_map(name, self.maps)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outputs(DeviceOutputs[npt.NDArray[Any]]):
+    """The outputs of the graph as arrays on the host; copies, the caller's own."""
 
     @property
     def saliency(self) -> npt.NDArray[np.float32]:
@@ -48,26 +57,3 @@ class Outputs:
         if "gradient" in self.maps and "saliency" not in self.maps:
             return np.asarray(np.abs(self.maps["gradient"]).max(axis=2))
         return self["saliency"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DeviceOutputs:
-    """The outputs of the graph, where it ran: what has ``__dlpack__``, of `Outputs`' shapes.
-
-    On a GPU they are ``device.DeviceArray``, on a CPU NumPy's; the caller's own.
-    """
-
-    scores: Any
-    classes: Any
-    score: Any
-    maps: dict[str, Any]
-
-    def __getitem__(self, name: str) -> Any:
-        """A map by name.
-
-        Raises:
-            OptionError: the file does not return it.
-        """
-        if name in self.maps:
-            return self.maps[name]
-        raise no_map(name, self.maps)

@@ -111,7 +111,8 @@ def preload_tensorrt(ort: Any) -> None:
     """
     major = wanted(ort)["tensorrt"]
     first, *rest = _names("tensorrt", major)
-    for name in (first, _plugins(major), *rest):  # the others are linked with the first
+    # The others are linked with the first.
+    for name in (first, _file("nvinfer_plugin", major), *rest):
         _load(name)  # whether it does the provider's own attempt decides
 
 
@@ -236,19 +237,13 @@ def _names(name: str, major: int) -> tuple[str, ...]:
         return (*(_file(stem, major) for stem in stems), curand)
     if name == "cudnn":
         return (_file("cudnn", major),)
-    return tuple(
-        f"{stem}_{major}.dll" if windows else f"lib{stem}.so.{major}"
-        for stem in ("nvinfer", "nvonnxparser")
-    )
-
-
-def _plugins(major: int) -> str:
-    name = "nvinfer_plugin"
-    return f"{name}_{major}.dll" if sys.platform == "win32" else f"lib{name}.so.{major}"
+    return tuple(_file(stem, major) for stem in ("nvinfer", "nvonnxparser"))
 
 
 def _file(stem: str, major: int) -> str:
-    return f"{stem}64_{major}.dll" if sys.platform == "win32" else f"lib{stem}.so.{major}"
+    if sys.platform != "win32":
+        return f"lib{stem}.so.{major}"
+    return f"{stem}_{major}.dll" if stem.startswith("nv") else f"{stem}64_{major}.dll"
 
 
 def _load(name: str) -> Any:

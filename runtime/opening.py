@@ -10,17 +10,15 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from .binding import Bindings, read_metadata
-from .contract import KEY, Contract
+from .contract import ENGINE_KEY, KEY, Contract
 from .cuda import Cuda, Driver
 from .device import BUCKETS, DeviceBindings
-from .engine_options import ENGINE_KEY
-from .errors import BacklitError, ModelError, OptionError, ProviderError, no_map
+from .errors import BacklitError, ModelError, OptionError, ProviderError
 from .lanes import GATE, Streams
-from .provider_options import Options
-from .providers import Opened, candidates, check_file, onnxruntime, open_session
+from .provider_options import Options, on
+from .providers import Opened, candidates, onnxruntime, open_session, read_file
 from .wire import metadata, without_outputs
 
 Maps = Collection[str] | Callable[[Contract], Collection[str]] | None
@@ -129,25 +127,27 @@ def _on_cuda(file: _File, names: tuple[str, ...]) -> Running:
                 if wish == wishes[-1] or "graph capture" not in error.problem:
                     raise
         contract = read_metadata(opened.session, file.path, file.kept)
-        return _on_device("cuda", contract, opened, device, BUCKETS["cuda"], graphs=_on(wish))
+        return _on_device("cuda", contract, opened, device, BUCKETS["cuda"], graphs=on(wish))
 
 
 def _on_tensorrt(file: _File, names: tuple[str, ...]) -> Running:
     from .engines import open_tensorrt
 
     own = file.own("tensorrt")
-    if _on(own.get("trt_cuda_graph_enable", "0")):
+    if on(own.get("trt_cuda_graph_enable", "0")):
         raise OptionError(
             "tensorrt.trt_cuda_graph_enable: ONNX Runtime's TensorRT provider keeps one CUDA graph "
             "and replays it whatever is bound, and a file is run in several shapes.",
             "leave it out; on cuda each shape has a CUDA graph.",
         )
-    text = metadata(_bytes(file.model)).get(KEY)
-    contract = _left(Contract.from_json(text, file.path), file.kept)
+    data = file.model if isinstance(file.model, bytes) else read_file(file.model)
+    contract = Contract.from_json(metadata(data).get(KEY), file.path)
+    if file.kept is not None:
+        contract = contract.keeping(file.kept)
     with _device(own) as device:
         shared = {name: {**file.own(name), **device.options} for name in names if name in BUCKETS}
         engine = open_tensorrt(
-            file.model, contract, {**file.options, **shared},
+            data, contract, {**file.options, **shared},
             providers=names, threads=file.threads, path=file.path,
         )  # fmt: skip
         contract = read_metadata(engine.session, file.path, file.kept)
@@ -234,10 +234,6 @@ def _retire(device: _Device) -> None:
     _STREAMS.give(device.driver.device_id, device.pooled)
 
 
-def _on(value: str) -> bool:
-    return value.lower() not in ("0", "false")
-
-
 def _old() -> bool:
     """An ONNX Runtime whose CUDA graphs read host memory that is no longer theirs.
 
@@ -277,32 +273,18 @@ _GRAPHS = ["1", "0"]
 
 def _reduced(path: str, maps: Maps) -> tuple[str | bytes, frozenset[str] | None]:
     """The model without the maps that nobody wants, and the names of those that stay."""
-    model = _bytes(path)
+    model = read_file(path)
     try:
         entries = metadata(model)
     except ModelError:  # ONNX Runtime says so better
         return path, None
     contract = Contract.from_json(entries.get(KEY), path)
     kept = frozenset((maps(contract) if callable(maps) else maps) or ())
-    names = [made.name for made in contract.maps]
-    for name in sorted(kept.difference(names)):
-        raise no_map(name, names)
+    left = contract.keeping(kept)
     if ENGINE_KEY in entries:  # one node makes all maps
         return path, None
-    dropped = set(names) - kept
+    dropped = {made.name for made in contract.maps}.difference(made.name for made in left.maps)
     return (without_outputs(model, dropped), kept) if dropped else (path, None)
-
-
-def _left(contract: Contract, kept: frozenset[str] | None) -> Contract:
-    maps = tuple(made for made in contract.maps if kept is None or made.name in kept)
-    return dataclasses.replace(contract, maps=maps)
-
-
-def _bytes(model: str | bytes) -> bytes:
-    if isinstance(model, bytes):
-        return model
-    check_file(Path(model))
-    return Path(model).read_bytes()
 
 
 def _size(path: str) -> int:

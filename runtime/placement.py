@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import mmap
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from .errors import ModelError
-from .wire import fields_of, read_by, texts_of
+from .wire import fields_of, mapped, read_by, texts_of
 
 _GRAPH, _NODE, _INITIALIZER, _INPUT = 7, 1, 5, 11
 """ModelProto.graph; GraphProto.node, .initializer and .input (onnx.proto)"""
@@ -69,7 +67,7 @@ def placed(
             provider = names.get(group.ep_name, group.ep_name)
             left.append(Node(node.name, f"{domain}{node.op_type}", provider))
     if left:
-        with _content(model) as content, contextlib.suppress(ModelError):
+        with mapped(model) as content, contextlib.suppress(ModelError):
             shapes = shape_nodes(content)
             left = [node for node in left if node.name not in shapes]
     return tuple(left), engines
@@ -103,20 +101,6 @@ def shape_nodes(model: bytes | memoryview) -> set[str]:
             else:
                 names |= texts_of(view, at, end, _NAME)
     return {name.decode(errors="replace") for name in names}
-
-
-@contextlib.contextmanager
-def _content(model: str | os.PathLike[str] | bytes) -> Iterator[memoryview]:
-    """The bytes of a model, without reading its weights."""
-    if isinstance(model, bytes):
-        yield memoryview(model)
-        return
-    with (
-        open(model, "rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
-        memoryview(pages) as view,
-    ):
-        yield view
 
 
 def summary(nodes: tuple[Node, ...], provider: str, shown: int = 5) -> str:

@@ -117,6 +117,11 @@ def parse(texts: Sequence[str]) -> dict[str, dict[str, str]]:
     return options
 
 
+def on(text: str) -> bool:
+    """A switch among the options."""
+    return text.lower() in ("1", "true")
+
+
 def defaults(name: str, threads: int | None = None) -> dict[str, str]:
     """The options that Backlit chooses for a provider.
 

@@ -291,6 +291,12 @@ def model_error(
     return ModelError(f"ONNX Runtime cannot run {where} on {', '.join(names)}: {text}.", fix)
 
 
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file, or a ModelError if there is none to read."""
+    check_file(Path(path))
+    return Path(path).read_bytes()
+
+
 def check_file(path: Path) -> None:
     """Raise a ModelError if there is no file to read."""
     if path.is_dir():

@@ -17,11 +17,9 @@ from .binding import dims_text, normalise
 from .device import DeviceBindings
 from .errors import BacklitError, ClassError, OptionError, no_opencv
 from .explain import Kind
-from .graph_outputs import DeviceOutputs as DeviceOutputs
-from .graph_outputs import Outputs as Outputs
+from .graph_outputs import DeviceOutputs, Outputs
 from .image import Source
-from .opening import Maps as Maps
-from .opening import start
+from .opening import Maps, start
 from .provider_options import Options
 from .providers import model_error
 from .saliency import Classes, Saliency, find, resolve
@@ -116,7 +114,7 @@ class Session:
 
     def run_dlpack(
         self, images: Any, class_index: npt.NDArray[np.int64] | None = None
-    ) -> DeviceOutputs:
+    ) -> DeviceOutputs[Any]:
         """Run the graph on images that are where it runs, and leave the results there.
 
         On a GPU nothing touches the host but ``class_index``, and the results may not be computed

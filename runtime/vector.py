@@ -83,17 +83,15 @@ def _row(one: Row) -> str:
 
 def _lines(panel: Panel, zoom: int) -> str:
     """Outlines and box: a bright line inside a dark one is seen on any picture."""
-    shapes = []
+    elements = []
     if panel.outlines:
         loops = [(loop[:, 0] + 0.5) / zoom for loop in panel.outlines]
         path = "".join(f"M{'L'.join(f'{x:g} {y:g}' for x, y in loop)}Z" for loop in loops)
-        shapes.append(f'd="{path}"')
-    elements = [
-        f'<path {shape} fill="none" stroke="{_rgb(colour)}" stroke-width="{thick}" '
-        'stroke-linejoin="round"/>'
-        for shape in shapes
-        for colour, thick in ((DARK, 4), (BRIGHT, 2))
-    ]
+        elements = [
+            f'<path d="{path}" fill="none" stroke="{_rgb(colour)}" stroke-width="{thick}" '
+            'stroke-linejoin="round"/>'
+            for colour, thick in ((DARK, 4), (BRIGHT, 2))
+        ]
     if panel.box is not None:
         x0, y0, x1, y1 = (edge / zoom for edge in panel.box)
         for colour, thick in ((DARK, 5), (BRIGHT, 3)):

@@ -10,6 +10,9 @@ type) and a value. The numbers of the fields are onnx.proto's.
 
 from __future__ import annotations
 
+import contextlib
+import mmap
+import os
 from collections.abc import Collection, Iterator, Mapping
 
 from .errors import ModelError
@@ -54,7 +57,21 @@ def without_outputs(model: bytes, drop: Collection[str]) -> bytes:
     return b"".join(pieces)
 
 
-def metadata(model: bytes) -> dict[str, str]:
+@contextlib.contextmanager
+def mapped(model: str | os.PathLike[str] | bytes) -> Iterator[memoryview]:
+    """The bytes of a model, those of its weights unread."""
+    if isinstance(model, bytes):
+        yield memoryview(model)
+        return
+    with (
+        open(model, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+        memoryview(pages) as view,
+    ):
+        yield view
+
+
+def metadata(model: bytes | memoryview) -> dict[str, str]:
     """The metadata_props of a model, before it is loaded.
 
     Args:

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 from typing import Any
 
 import numpy as np
 import torch
 import zoo
+from bench_models import Wrapped
+
+__all__ = ["MEAN", "STD", "Wrapped", "classifier", "exact"]
 
 MEAN, STD = zoo.MEAN, zoo.STD
 Array = np.ndarray[Any, Any]
-
-
-@functools.cache
-def torchvision() -> Any:
-    """torchvision; the build of torch for CUDA has the operators that zoo.py declares."""
-    return importlib.import_module("torchvision") if torch.version.cuda else zoo.torchvision()
-
-
-torchvision()  # before the pickle of a module names one of its classes
-
-
-class Wrapped(torch.nn.Module):
-    """A classifier; its pickle imports this module first."""
-
-    def __init__(self, classifier: torch.nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.classifier(x)
-        return scores
 
 
 def classifier(name: str, size: int) -> torch.nn.Module:
@@ -45,7 +26,7 @@ def classifier(name: str, size: int) -> torch.nn.Module:
     if attribute:
         made = getattr(importlib.import_module(module), attribute)()
     else:
-        made = torchvision().models.get_model(name, weights=None)
+        made = zoo.torchvision().models.get_model(name, weights=None)
     return zoo.lifelike(made, size)
 
 

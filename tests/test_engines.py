@@ -12,11 +12,11 @@ from pathlib import Path
 import onnx
 import pytest
 from backlit.runtime import cli, engine_file, engine_options, engines, providers
+from backlit.runtime.contract import ENGINE_KEY, Contract
 from backlit.runtime.contract import KEY as CONTRACT_KEY
-from backlit.runtime.contract import Contract
 from backlit.runtime.engine_cache import CacheWarning, EngineCache, Shapes
 from backlit.runtime.engine_file import write_context
-from backlit.runtime.engine_options import ENGINE_KEY, key_of
+from backlit.runtime.engine_options import key_of
 from backlit.runtime.engines import open_tensorrt
 from backlit.runtime.errors import ModelError, OptionError, OutputError, ProviderError
 from backlit.runtime.machine import gpu, tensorrt_version

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import onnx
-from backlit.runtime.engine_options import ENGINE_KEY
+from backlit.runtime.contract import ENGINE_KEY
 from backlit.runtime.errors import ModelError
 from backlit.runtime.providers import Opened
 from backlit.runtime.wire import metadata
