@@ -15,23 +15,24 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..runtime import contract as schema
-from ..runtime import output as output_files
+from ..runtime import files as output_files
 from ..runtime.contract import Contract, ImageInput, MapName, Normalisation, Relu, Score, Source
 from ..runtime.errors import OptionError
-from . import normalise, rules
-from .autodiff import backward
-from .classifier import computes_in, named, prepare
-from .context import shape_of, static
-from .merged import emitter
+from . import rules
+from .autodiff.backward import backward
+from .autodiff.merged import emitter
+from .check.tensorrt_rules import audit
+from .graph.rewrites import Target, chosen
+from .graph.values import shape_of, static
+from .graph.weights import LARGE, inside
+from .graph.weights import size as size_of
 from .optimise import optimise
-from .precision import PRECISIONS, lower
-from .relu import must_rectify
-from .rewrites import Target, chosen
-from .sources import load, to_onnx
-from .tensorrt import audit
-from .verify import verify
-from .weights import LARGE, inside
-from .weights import size as size_of
+from .precision.lower import PRECISIONS, lower
+from .prepare import normalise
+from .prepare.classifier import computes_in, named, prepare
+from .rules.relu import must_rectify
+from .sources.load import load, to_onnx
+from .verify.verify import verify
 from .wrap import wrap
 
 _LONG: dict[str, schema.Precision] = {"fp16": "float16", "bf16": "bfloat16"}

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from ..runtime.contract import ImageInput, Map, MapName
-from .autodiff import waists
-from .context import FLOATS, Ops, shape_of
+from .autodiff.backward import waists
+from .graph.ops import Ops
+from .graph.values import FLOATS, shape_of
 
 FINEST, COARSEST = 4, 18  # pixels from cell to cell; 18 leaves a 227 / 13 in
 FIRST, LAST = 0.6, 0.75  # of the way through the feature maps

@@ -7,8 +7,8 @@ from collections.abc import Collection
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
-from .normalise import fold_constants
-from .rewrites import PORTABLE
+from .graph.rewrites import PORTABLE
+from .prepare.normalise import fold_constants
 
 
 def optimise(model: ir.Model, on: Collection[str] = PORTABLE) -> None:

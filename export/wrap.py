@@ -15,13 +15,14 @@ import onnx_ir as ir
 
 from ..runtime.contract import ImageInput, Map, MapName, Normalisation, Relu
 from ..runtime.errors import ModelError
-from .autodiff import backward
-from .batch import BATCH
-from .context import Ops, shape_of
+from .autodiff.backward import backward
+from .autodiff.merged import emitter
 from .features import emit, plan
-from .merged import emitter
-from .relu import Rectifier, must_rectify
-from .rewrites import PORTABLE
+from .graph.ops import Ops
+from .graph.rewrites import PORTABLE
+from .graph.values import shape_of
+from .prepare.batch import BATCH
+from .rules.relu import Rectifier, must_rectify
 
 RESERVED = ("image", "class_index", "scores", "class", "score", *typing.get_args(MapName))
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it

@@ -9,13 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .localize import Localization
-    from .saliency import Saliency
+    from .results import Localization, Saliency
     from .session import Session
 
 __all__ = ["Localization", "Saliency", "Session"]
 
-_HOME = {"Localization": ".localize", "Saliency": ".saliency", "Session": ".session"}
+_HOME = {"Localization": ".results", "Saliency": ".results", "Session": ".session"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,5 @@
 """``python -m backlit.runtime`` is ``backlit``."""
 
-from .cli import main
+from .cli.group import main
 
 main(prog_name="backlit")

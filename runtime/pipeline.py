@@ -19,16 +19,19 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import crops as crops_module
-from . import image as image_module
 from .errors import BacklitError, ImageError, OptionError
-from .explain import Kind, explain
-from .image import Prepared, Source
-from .saliency import Saliency
+from .images import crops as crops_module
+from .images import prepare as preparing
+from .images.load import Source, load
+from .images.prepare import Prepared
+from .maps.explain import explain
+from .maps.kinds import Kind
+from .results import Saliency
 from .stages import Pause, ahead, cores, given, one_opencv_thread
 
 if TYPE_CHECKING:
-    from .localize import Localization, Recipe
+    from .boxes.recipes import Recipe
+    from .results import Localization
     from .session import Session
 
 Value = TypeVar("Value")
@@ -147,7 +150,8 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
         masks: make the masks too; without, they are [0,height,width], which at 12 million pixels
             saves more time than the cut takes.
     """
-    from .localize import Localization, localize_maps
+    from .boxes.localize import localize_maps
+    from .results import Localization
 
     found = result.value
     if found is None:
@@ -207,11 +211,11 @@ def _decode(
         index, source = numbered
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         try:
-            pixels = image_module.load(source)
-            prepared = image_module.prepare(pixels, spec, crops)
+            pixels = load(source)
+            prepared = preparing.prepare(pixels, spec, crops)
         except ImageError as error:
             return Result(index, name, None, error)
-        picture = image_module.shrink(pixels, keep) if keep else None
+        picture = preparing.shrink(pixels, keep) if keep else None
         return Result(index, name, None, None, prepared, picture)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="backlit-decode") as pool:

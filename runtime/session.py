@@ -13,19 +13,21 @@ import numpy.typing as npt
 from PIL import Image
 
 from . import pipeline
-from .binding import dims_text, normalise
-from .device import DeviceBindings
+from .backend.cuda.device import DeviceBindings
+from .backend.interface import dims_text, normalise
+from .backend.options import Options
+from .backend.outputs import DeviceOutputs, Outputs
+from .backend.providers import model_error
+from .backend.start import Maps, start
 from .errors import BacklitError, ClassError, OptionError, no_opencv
-from .explain import Kind
-from .graph_outputs import DeviceOutputs, Outputs
-from .image import Source
-from .opening import Maps, start
-from .provider_options import Options
-from .providers import model_error
-from .saliency import Classes, Saliency, find, resolve
+from .images.load import Source
+from .maps.classes import Classes, find, resolve
+from .maps.kinds import Kind
+from .results import Saliency
 
 if TYPE_CHECKING:
-    from .localize import Localization, Recipe
+    from .boxes.recipes import Recipe
+    from .results import Localization
 
 Images = Source | Iterable[Source]
 Value = TypeVar("Value")
@@ -212,7 +214,7 @@ class Session:
             OptionError: crops, batch or recipe is impossible.
         """
         try:
-            from .localize import fitted
+            from .boxes.recipes import fitted
         except ModuleNotFoundError as error:
             if error.name != "cv2":
                 raise

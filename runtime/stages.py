@@ -15,14 +15,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from .lanes import LANES
-from .providers import candidates
-
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-MOST_RUNS = 8
-"""Batches in the network at once, however many cores: each has activations of its own."""
 
 
 class Pause(enum.Enum):
@@ -38,35 +32,6 @@ def cores() -> int:
     """Processors that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return usable or 1
-
-
-def plan(providers: str | None, threads: int | None, images: int | None) -> tuple[int | None, int]:
-    """How to share the cores: threads within an operator, and images in the network at once.
-
-    On a CPU a network does not get twice as fast with twice the threads; twice the images do. On a
-    GPU a batch is copied while another computes.
-
-    Args:
-        providers: those asked for, as ``Session`` takes them.
-        threads: asked for; None: chosen here.
-        images: how many there will be; None if that is unknown.
-
-    Returns:
-        ``threads`` for ``Session`` and ``runs`` for the pipeline.
-
-    Raises:
-        OptionError: providers names none.
-    """
-    first = candidates(providers)[0][0]
-    if images == 1 or first == "openvino":
-        return threads, 1
-    if first != "cpu":
-        return threads, LANES
-    usable, most = cores(), MOST_RUNS if images is None else min(MOST_RUNS, max(images, 1))
-    if threads is None:
-        runs = min(most, usable)
-        return max(1, usable // runs), runs
-    return threads, max(1, min(most, usable // max(1, threads)))
 
 
 def ahead(

@@ -27,8 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import pages  # noqa: E402
-from backlit.export import bench, bench_files, bench_table  # noqa: E402
-from backlit.export.bench_result import Case, Result  # noqa: E402
+from backlit.export.bench import bench  # noqa: E402
+from backlit.export.bench import files as bench_files  # noqa: E402
+from backlit.export.bench import table as bench_table  # noqa: E402
+from backlit.export.bench.result import Case, Result  # noqa: E402
 
 RESULTS = ROOT / "out" / "bench"
 PAGE = ROOT / "models" / "BENCH.md"

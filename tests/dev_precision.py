@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 from backlit.export import export
-from backlit.export.precision import PLAIN
-from backlit.export.scaling import named, upstream
-from backlit.export.typed import infer_types, is_float, retype
+from backlit.export.precision.lower import PLAIN
+from backlit.export.precision.scaling import named, upstream
+from backlit.export.precision.types import infer_types, is_float, retype
 from onnx_ir.passes import common as passes
 from precision_cases import compare, dev_images
 from test_real import NAMES, entry, options

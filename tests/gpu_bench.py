@@ -40,8 +40,8 @@ OUT = ROOT / "out" / "gpu"
 gpu_files.reachable(OUT / "site")
 
 import gpu_case  # noqa: E402
-from backlit.export import bench_table  # noqa: E402
-from backlit.export.bench_process import Failed  # noqa: E402
+from backlit.export.bench import table as bench_table  # noqa: E402
+from backlit.export.bench.process import Failed  # noqa: E402
 from gpu_case import OutOfTime, Pool  # noqa: E402
 from gpu_page import Kept  # noqa: E402
 from gpu_record import Record, written  # noqa: E402

@@ -16,7 +16,7 @@ from typing import Any
 
 import gpu_worker
 import numpy as np
-from backlit.export.bench_process import Failed, Worker
+from backlit.export.bench.process import Failed, Worker
 from gpu_result import Key, Result, distances, expected, figures, finite
 from gpu_worker import MODES, Job
 

@@ -22,7 +22,7 @@ from typing import Any
 import fakecuda
 import zoo
 from backlit.export import export
-from backlit.export.check import check_tensorrt
+from backlit.export.check.check import check_tensorrt
 
 TORCHVISION = (
     "squeezenet1_1", "shufflenet_v2_x0_5", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small",

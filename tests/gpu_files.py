@@ -142,7 +142,7 @@ def make(name: str, final: Path, wanted: dict[str, Any]) -> None:
     import gpu_models
     import torch
     from backlit.export import export
-    from backlit.export.bench_files import forward_part, inputs, preprocessing
+    from backlit.export.bench.files import forward_part, inputs, preprocessing
     from backlit.runtime.session import Session
 
     size, target = wanted["size"], wanted["target"]

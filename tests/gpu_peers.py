@@ -54,7 +54,7 @@ def sleeps(job: Any, case: Any, mode: str) -> Any:
 
 def _trusted() -> None:
     """Take providers to load: what tries them needs a convolution, so cuDNN."""
-    from backlit.runtime import providers
+    from backlit.runtime.backend import providers
 
     providers.probe = lambda name: providers.Probe(name, compiled=True, loads=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backlit.runtime import output
+from backlit.runtime import files as output
 from gpu_page import Kept, page
 from gpu_result import Key, Result
 

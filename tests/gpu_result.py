@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from backlit.export.bench_result import distance_of, quartiles
+from backlit.export.bench.result import distance_of, quartiles
 
 Array = np.ndarray[Any, Any]
 WRONG = 0.5  # relative L2 distance of a map at which it is another map; rounding flips ReLU masks

@@ -115,7 +115,8 @@ def forward(job: Job, case: Case, mode: str) -> Callable[[], Any]:
 def _open(job: Job, file: Path, profile: str | None = None) -> Any:
     """A session of ONNX Runtime on the job's provider, with Backlit's options for it."""
     import onnxruntime as ort
-    from backlit.runtime import provider_options, providers
+    from backlit.runtime.backend import options as provider_options
+    from backlit.runtime.backend import providers
 
     if profile is None:
         return providers.open_session(
@@ -208,7 +209,7 @@ class Contender:
 
     def ready(self) -> dict[str, Any]:
         """Try the provider; the error says what mends it."""
-        from backlit.runtime import providers
+        from backlit.runtime.backend import providers
 
         getattr(self.open_with, "ready", providers.candidates)(self.job.provider)
         return {}

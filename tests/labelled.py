@@ -5,7 +5,7 @@ import json
 from xml.etree import ElementTree
 
 import numpy as np
-from backlit.runtime import cli
+from backlit.runtime.cli import group as cli
 from click.testing import CliRunner
 from linear_file import write_linear_file
 from PIL import Image

@@ -9,15 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from backlit.runtime.contract import (
-    KEY,
-    Contract,
-    ImageInput,
-    Map,
-    Normalisation,
-    Score,
-    Source,
-)
+from backlit.runtime.contract import KEY, Contract, ImageInput, Map, Normalisation, Score, Source
 from onnx import TensorProto, helper, numpy_helper
 
 

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 import onnx
 from backlit.export import differentiate
-from backlit.export.registry import RULES
+from backlit.export.autodiff.registry import RULES
 from backlit.runtime.errors import BacklitError
 from onnx import TensorProto, helper
 from oracle_cases import Array, Case, collect, draws, frozen, retyped

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from backlit.export.rounding import rounded
-from backlit.export.weights import detach
-from backlit.export.weights import session as session_of
+from backlit.export.graph.weights import detach
+from backlit.export.graph.weights import session as session_of
+from backlit.export.precision.rounding import rounded
 from backlit.runtime import Session
-from backlit.runtime.image import load, prepare
+from backlit.runtime.images.load import load
+from backlit.runtime.images.prepare import prepare
 
 BATCH = 8
 

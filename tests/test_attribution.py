@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from backlit.export import export
-from backlit.runtime import Session, attribution, cli, crops, pipeline
-from backlit.runtime.attribution import IntegratedGradients, SmoothGrad, completeness
+from backlit.runtime import Session, pipeline
+from backlit.runtime.cli import group as cli
 from backlit.runtime.contract import Normalisation
 from backlit.runtime.errors import OptionError
-from backlit.runtime.explain import map_name
+from backlit.runtime.images import crops
+from backlit.runtime.maps import attribution
+from backlit.runtime.maps.attribution import IntegratedGradients, SmoothGrad, completeness
+from backlit.runtime.maps.kinds import map_name
 from click.testing import CliRunner
 from linear_file import write_linear_file
 from PIL import Image

@@ -16,10 +16,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from backlit.export import bench, bench_table
-from backlit.export.bench_files import Subject, from_file, from_source, inputs
-from backlit.export.bench_process import Failed, Worker
-from backlit.export.bench_result import (
+from backlit.export.bench import bench
+from backlit.export.bench import table as bench_table
+from backlit.export.bench.files import Subject, from_file, from_source, inputs
+from backlit.export.bench.process import Failed, Worker
+from backlit.export.bench.result import (
     WARM_UP,
     Case,
     Result,
@@ -28,10 +29,10 @@ from backlit.export.bench_result import (
     measured,
     quartiles,
 )
-from backlit.export.bench_worker import Job
+from backlit.export.bench.worker import Job
+from backlit.runtime.backend.providers import probe
 from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError
-from backlit.runtime.providers import probe
 from click.testing import CliRunner
 from small import CLASSES, convnet
 

@@ -14,11 +14,11 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import small
-from backlit.export import check as checks
 from backlit.export import export
-from backlit.export.check import check_cuda, check_tensorrt, placed
-from backlit.export.tensorrt import MISSING, audit
-from backlit.runtime import providers
+from backlit.export.check import check as checks
+from backlit.export.check.check import check_cuda, check_tensorrt, placed
+from backlit.export.check.tensorrt_rules import MISSING, audit
+from backlit.runtime.backend import providers
 from backlit.runtime.cli import main
 from backlit.runtime.errors import ModelError
 from click.testing import CliRunner, Result

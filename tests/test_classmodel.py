@@ -14,11 +14,15 @@ import onnx
 import pytest
 from backlit import models
 from backlit.export import export
-from backlit.runtime import Session, cli, output, render
-from backlit.runtime.classmodel import Ascent, _shifted, _variation_gradient, ascend
+from backlit.runtime import Session
+from backlit.runtime import files as output
+from backlit.runtime.cli import group as cli
 from backlit.runtime.contract import Normalisation
+from backlit.runtime.drawing import raster as render
 from backlit.runtime.errors import ClassError, ModelError, OptionError
-from backlit.runtime.image import load, prepare
+from backlit.runtime.images.load import load
+from backlit.runtime.images.prepare import prepare
+from backlit.runtime.maps.classmodel import Ascent, _shifted, _variation_gradient, ascend
 from click.testing import CliRunner
 from linear_file import write_linear_file
 from PIL import Image
@@ -388,7 +392,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(output, "whole_file", full)
-    monkeypatch.setattr("backlit.runtime.pictures.whole_file", full)
+    monkeypatch.setattr("backlit.runtime.drawing.pictures.whole_file", full)
     result = run(tmp_path / "m.onnx", "--class", "0", "--steps", 2, "-o", tmp_path / "a.png")
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr

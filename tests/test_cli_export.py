@@ -13,7 +13,7 @@ import pytest
 import small
 import torch
 import zoo
-from backlit.export.registry import RULES
+from backlit.export.autodiff.registry import RULES
 from backlit.runtime.cli import main
 from backlit.runtime.contract import KEY, Contract
 from click.testing import CliRunner, Result
@@ -148,7 +148,7 @@ def test_wrong_usage(model: Path, tmp_path: Path) -> None:
 def test_verification_failure_is_exit_3_and_no_file(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backlit.export.verify.SCORES", -1.0)
+    monkeypatch.setattr("backlit.export.verify.verify.SCORES", -1.0)
     out = tmp_path / "m.onnx"
     result = backlit("export", model, "-o", out)
     assert result.exit_code == 3

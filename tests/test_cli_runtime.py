@@ -10,9 +10,12 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from backlit.runtime import Session, cli, output, providers
+from backlit.runtime import Session
+from backlit.runtime import files as output
+from backlit.runtime.backend import providers
+from backlit.runtime.boxes.recipes import fitted
+from backlit.runtime.cli import group as cli
 from backlit.runtime.errors import BacklitError, OutputError, ProviderError, VerificationError
-from backlit.runtime.localize import fitted
 from click.testing import CliRunner
 from linear_file import write_linear_file
 from PIL import Image
@@ -112,7 +115,7 @@ def test_errors_have_their_exit_codes(monkeypatch):
         raise {"verify": VerificationError, "plain": BacklitError}[kind]("bad thing", "mend it")
 
     monkeypatch.setattr(cli, "fails", fails, raising=False)
-    monkeypatch.setitem(cli.COMMANDS, "fails", cli.Lazy(".cli", "fails", ""))
+    monkeypatch.setitem(cli.COMMANDS, "fails", cli.Lazy(".group", ""))
     assert run("fails", "verify").exit_code == 3
     assert run("fails", "interrupt").exit_code == 130
     result = run("fails", "plain")
@@ -121,7 +124,7 @@ def test_errors_have_their_exit_codes(monkeypatch):
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnx_ir", "onnxscript", "backlit.export.cli"])
+@pytest.mark.parametrize("missing", ["onnx", "onnx_ir", "onnxscript", "backlit.export.cli.export"])
 def test_export_commands_without_the_extra_say_what_to_install(monkeypatch, missing):
     def no_module(name, package=None):
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
@@ -171,7 +174,7 @@ def test_doctor_tells_what_loads_and_exits_0():
 
 
 def test_doctor_finds_double_installs(monkeypatch):
-    from backlit.runtime import doctor
+    from backlit.runtime.backend import doctor
 
     versions = {"onnxruntime": "1.20", "onnxruntime-gpu": "1.31", "opencv-python-headless": "5"}
     monkeypatch.setattr(doctor, "_version", versions.get)
@@ -184,7 +187,7 @@ def test_doctor_finds_double_installs(monkeypatch):
 
 
 def test_doctor_where_nothing_loads(monkeypatch):
-    from backlit.runtime import doctor
+    from backlit.runtime.backend import doctor
 
     nothing = providers.Probe("cpu", compiled=True, loads=False, reason="broken", fix="mend it")
     monkeypatch.setattr(providers, "probe", lambda name: nothing)
@@ -343,7 +346,7 @@ def test_a_provider_that_does_not_load(work, good):
 
 
 def test_help_names_every_recipe():
-    from backlit.runtime.localize import RECIPES
+    from backlit.runtime.boxes.recipes import RECIPES
 
     text = " ".join(run("localize", "-h").stdout.split())
     line = text.split("How a map becomes a box:")[1].split("[default")[0]

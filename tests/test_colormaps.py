@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import colormaps
+from backlit.runtime.drawing import colormaps
 from backlit.runtime.errors import OptionError
 
 # Machado, Oliveira and Fernandes 2009, table 1, severity 1.0; on linear RGB.

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from backlit.runtime import crops
 from backlit.runtime.contract import ImageInput
 from backlit.runtime.errors import OptionError
+from backlit.runtime.images import crops
 
 
 def spec(height=224, width=224, fraction=0.875):

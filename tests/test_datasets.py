@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backlit.runtime import datasets
-from backlit.runtime.datasets import Dataset, DatasetError
+from backlit.runtime.evaluation import datasets
+from backlit.runtime.evaluation.datasets import Dataset, DatasetError
 from PIL import Image
 
 LABELS = ["tench, Tinca tinca", "goldfish, Carassius auratus", "traffic light", "dog"]

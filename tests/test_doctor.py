@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
-from backlit.runtime import libraries
+from backlit.runtime.backend import libraries
 from fake_libraries import (
     HAS_COMPILER,
     driver,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backlit.runtime.engine_cache import CacheWarning, EngineCache, default_root
+from backlit.runtime.backend.tensorrt.cache import CacheWarning, EngineCache, default_root
 from backlit.runtime.errors import ModelError, OutputError
 from engine_builder import KEY, OTHER, SIZE, names, state, write
 from hardship import largest_file, open_folder, read_only

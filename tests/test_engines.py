@@ -11,17 +11,27 @@ from pathlib import Path
 
 import onnx
 import pytest
-from backlit.runtime import cli, engine_file, engine_options, engines, providers
+from backlit.runtime.backend import providers
+from backlit.runtime.backend.machine import gpu, tensorrt_version
+from backlit.runtime.backend.placement import Node
+from backlit.runtime.backend.protobuf import metadata
+from backlit.runtime.backend.tensorrt import (
+    context_file as engine_file,
+)
+from backlit.runtime.backend.tensorrt import (
+    engines,
+)
+from backlit.runtime.backend.tensorrt import (
+    settings as engine_options,
+)
+from backlit.runtime.backend.tensorrt.cache import CacheWarning, EngineCache, Shapes
+from backlit.runtime.backend.tensorrt.context_file import write_context
+from backlit.runtime.backend.tensorrt.engines import open_tensorrt
+from backlit.runtime.backend.tensorrt.settings import key_of
+from backlit.runtime.cli import group as cli
 from backlit.runtime.contract import ENGINE_KEY, Contract
 from backlit.runtime.contract import KEY as CONTRACT_KEY
-from backlit.runtime.engine_cache import CacheWarning, EngineCache, Shapes
-from backlit.runtime.engine_file import write_context
-from backlit.runtime.engine_options import key_of
-from backlit.runtime.engines import open_tensorrt
 from backlit.runtime.errors import ModelError, OptionError, OutputError, ProviderError
-from backlit.runtime.machine import gpu, tensorrt_version
-from backlit.runtime.placement import Node
-from backlit.runtime.wire import metadata
 from click.testing import CliRunner
 from engine_builder import GPU, KEY, OTHER, names
 from hardship import largest_file, open_folder, read_only

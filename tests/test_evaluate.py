@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from backlit import models
 from backlit.export import export
-from backlit.runtime import Session, datasets
+from backlit.runtime import Session
+from backlit.runtime.boxes.geometry import centred_box, iou
+from backlit.runtime.boxes.grabcut import evidence
+from backlit.runtime.boxes.recipes import get_recipe
+from backlit.runtime.evaluation import datasets, metrics
 from backlit.runtime.evaluation import maps as evaluate_maps
-from backlit.runtime.evaluation import metrics
 from backlit.runtime.evaluation.measure import Evaluation, class_rows
 from backlit.runtime.evaluation.summary import Summary
-from backlit.runtime.grabcut import evidence
-from backlit.runtime.localize import centred_box, get_recipe, iou
 from labelled import (
     LABELS,
     RECIPE,

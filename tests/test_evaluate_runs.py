@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from backlit.runtime.cli_evaluate import evaluate as command
-from backlit.runtime.datasets import FORMATS
-from backlit.runtime.localize import RECIPES
+from backlit.runtime.boxes.recipes import RECIPES
+from backlit.runtime.cli.evaluate import evaluate as command
+from backlit.runtime.evaluation.datasets import FORMATS
 from labelled import RECIPE, evaluate, result_of, table_of, write_classifier, write_wsolevaluation
 from PIL import Image
 

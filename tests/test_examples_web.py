@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from backlit import models
 from backlit.runtime import Session
-from backlit.runtime.image import load, prepare
+from backlit.runtime.images.load import load
+from backlit.runtime.images.prepare import prepare
 from example_runs import BRIGHTEST, EXAMPLES, RULES, export_embedded, finished, need, stamp
 from linear_file import write_linear_file
 from PIL import Image

@@ -14,7 +14,7 @@ import pytest
 import small
 import torch
 from backlit.export import differentiate, export
-from backlit.export.registry import RULES, Entry
+from backlit.export.autodiff.registry import RULES, Entry
 from backlit.runtime.contract import KEY, Contract
 from backlit.runtime.errors import (
     ModelError,

@@ -7,11 +7,11 @@ import onnxruntime
 import pytest
 import torch
 from backlit.export import export
-from backlit.export.autodiff import waists
+from backlit.export.autodiff.backward import waists
 from backlit.export.features import Grid, grid
 from backlit.runtime import Session
+from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.errors import OptionError
-from backlit.runtime.localize import RECIPES, fitted
 from torch import nn
 
 ALL = ("saliency", "features", "gradcam", "layercam")

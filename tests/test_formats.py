@@ -7,8 +7,10 @@ import xml.etree.ElementTree as ElementTree
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import Session, cli, formats
-from backlit.runtime.output import Names
+from backlit.runtime import Session
+from backlit.runtime.cli import group as cli
+from backlit.runtime.output import formats
+from backlit.runtime.output.names import Names
 from click.testing import CliRunner
 from linear_file import write_linear_file
 from PIL import Image

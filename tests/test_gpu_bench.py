@@ -27,8 +27,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from backlit.export.bench_process import Failed
-from backlit.runtime.providers import probe
+from backlit.export.bench.process import Failed
+from backlit.runtime.backend.providers import probe
 from gpu_case import OutOfTime, Pool
 from gpu_record import Record
 from gpu_result import Figure, Key, Result, figures

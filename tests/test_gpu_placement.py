@@ -19,7 +19,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from backlit.export import differentiate, export
-from backlit.export.check import check_tensorrt
+from backlit.export.check.check import check_tensorrt
 from cases import CASES
 from fake_libraries import with_cudnn  # noqa: F401  a fixture
 from fakecuda import cuda_stand_in  # noqa: F401  a fixture

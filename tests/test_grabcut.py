@@ -3,7 +3,7 @@ import concurrent.futures
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import grabcut
+from backlit.runtime.boxes import grabcut
 from sklearn.mixture import GaussianMixture
 
 BG, FG, PROBABLE_BG, PROBABLE_FG = cv2.GC_BGD, cv2.GC_FGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD

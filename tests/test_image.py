@@ -3,9 +3,9 @@ import warnings
 
 import numpy as np
 import pytest
-from backlit.runtime import image
 from backlit.runtime.contract import ImageInput
 from backlit.runtime.errors import ImageError
+from backlit.runtime.images import prepare as image
 from PIL import Image, ImageDraw
 
 RNG = np.random.default_rng(0)

@@ -91,13 +91,13 @@ def test_commands_that_need_the_extra_say_so(folder, command):
 
 def test_importing_every_module_of_the_runtime(folder):
     code = """
-import importlib, pathlib, backlit.runtime
-for path in sorted(pathlib.Path(backlit.runtime.__file__).parent.glob("*.py")):
-    if path.stem not in ("__init__", "__main__"):
-        importlib.import_module("backlit.runtime." + path.stem)
-        print(path.stem)
+import importlib, pkgutil, backlit.runtime
+for module in pkgutil.walk_packages(backlit.runtime.__path__, "backlit.runtime."):
+    if not module.name.endswith(".__main__"):
+        importlib.import_module(module.name)
+        print(module.name)
 """
     done = isolated(code, folder)
     assert done.returncode == 0, done.stderr
-    assert "session" in done.stdout
-    assert "localize" in done.stdout
+    assert "backlit.runtime.session\n" in done.stdout
+    assert "backlit.runtime.boxes.localize\n" in done.stdout

@@ -13,8 +13,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from backlit.export import export
-from backlit.export.reference import Evaluator, with_output
-from backlit.export.weights import Detached
+from backlit.export.graph.weights import Detached
+from backlit.export.verify.reference import Evaluator, with_output
 from onnx import numpy_helper
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"

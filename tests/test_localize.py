@@ -4,9 +4,11 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import localize as module
+from backlit.runtime.boxes import localize as module
+from backlit.runtime.boxes.geometry import centred_box, iou, largest_component
+from backlit.runtime.boxes.localize import localize_maps
+from backlit.runtime.boxes.recipes import RECIPES
 from backlit.runtime.errors import OptionError
-from backlit.runtime.localize import RECIPES, centred_box, iou, largest_component, localize_maps
 
 SIDE = 160
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 import zoo
 from backlit.export import differentiate, export
-from backlit.export.loaded import Classifier
-from backlit.export.sources import to_onnx
+from backlit.export.sources.classifier import Classifier
+from backlit.export.sources.load import to_onnx
 from onnx.reference import ReferenceEvaluator
 
 NETWORKS = {

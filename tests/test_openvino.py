@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backlit import models
-from backlit.runtime import Session, opening, providers
+from backlit.runtime import Session
+from backlit.runtime.backend import providers
+from backlit.runtime.backend import start as opening
 from backlit.runtime.errors import ModelError, ProviderError
 from linear_file import write_linear_file
 

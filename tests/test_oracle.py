@@ -9,8 +9,9 @@ import zlib
 import onnx_ir as ir
 import oracle
 import pytest
-from backlit.export.context import Ops, args
-from backlit.export.registry import RULES, Entry
+from backlit.export.autodiff.registry import RULES, Entry
+from backlit.export.graph.ops import Ops
+from backlit.export.graph.values import args
 from oracle_cases import Case, collect
 
 PARTS, EACH = 4, 6

@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from backlit.runtime import Session, cli, colormaps, panels, pictures
+from backlit.runtime import Session
+from backlit.runtime.cli import group as cli
+from backlit.runtime.drawing import colormaps, panels, pictures
 from backlit.runtime.errors import OutputError
 from click.testing import CliRunner
 from linear_file import write_linear_file

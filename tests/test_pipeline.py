@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backlit.runtime import Session, pipeline, stages
+from backlit.runtime.boxes.recipes import RECIPES
 from backlit.runtime.errors import OptionError
-from backlit.runtime.inputs import Inputs
-from backlit.runtime.localize import RECIPES
-from backlit.runtime.output import Names
+from backlit.runtime.images.listing import Inputs
+from backlit.runtime.output.names import Names
 from backlit.runtime.stages import PAUSE
 from linear_file import write_linear_file
 from PIL import Image

@@ -12,10 +12,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from backlit.export import export
-from backlit.export.cli import export as export_command
-from backlit.export.cut import FOREVER, Network
-from backlit.export.rounding import rounded
-from backlit.export.weights import detach, session
+from backlit.export.cli.export import export as export_command
+from backlit.export.graph.weights import detach, session
+from backlit.export.precision.cut import FOREVER, Network
+from backlit.export.precision.rounding import rounded
 from backlit.runtime.errors import OptionError
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper

@@ -7,7 +7,8 @@ import sys
 import onnx
 import onnxruntime
 import pytest
-from backlit.runtime import placement, provider_options, providers
+from backlit.runtime.backend import options as provider_options
+from backlit.runtime.backend import placement, providers
 from backlit.runtime.errors import OptionError
 from fake_libraries import environment, tensorrt, with_cudnn  # noqa: F401
 from linear_file import write_linear_file

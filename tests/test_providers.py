@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from backlit.runtime import providers
+from backlit.runtime.backend import providers
+from backlit.runtime.backend.libraries import last_line
 from backlit.runtime.errors import ModelError, OptionError, ProviderError
-from backlit.runtime.libraries import last_line
 from linear_file import write_linear_file
 from PIL import Image
 

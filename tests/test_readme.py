@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from backlit import models
-from backlit.export.registry import RULES
+from backlit.export.autodiff.registry import RULES
 from backlit.runtime.cli import COMMANDS, main
 from backlit.runtime.contract import Contract
 from click.testing import CliRunner

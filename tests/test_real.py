@@ -11,7 +11,8 @@ import onnxruntime as ort
 import pytest
 from backlit.export import export
 from backlit.runtime import Session
-from backlit.runtime.image import load, prepare
+from backlit.runtime.images.load import load
+from backlit.runtime.images.prepare import prepare
 
 NAMES = [
     "squeezenet1_1_logits_fp32",

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from backlit.runtime.errors import OutputError
-from backlit.runtime.evaluation.records import Log
+from backlit.runtime.output.records import Log
 
 
 def log_at(path, **changes):

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from backlit.export.reference import Evaluator
-from backlit.export.weights import detach
+from backlit.export.graph.weights import detach
+from backlit.export.verify.reference import Evaluator
 from cases import case
 
 

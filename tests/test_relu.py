@@ -18,14 +18,14 @@ import pytest
 import torch
 import zoo
 from backlit.export import differentiate, export
-from backlit.export import relu as rules
-from backlit.export.cli import export as export_command
-from backlit.export.cli import verify as verify_command
-from backlit.export.rewrites import REWRITES
-from backlit.export.rounding import rounded
-from backlit.export.torch_export import quiet
-from backlit.export.verify import verify
-from backlit.export.weights import detach, session
+from backlit.export.cli.export import export as export_command
+from backlit.export.cli.export import verify as verify_command
+from backlit.export.graph.rewrites import REWRITES
+from backlit.export.graph.weights import detach, session
+from backlit.export.precision.rounding import rounded
+from backlit.export.rules import relu as rules
+from backlit.export.sources.torch_export import quiet
+from backlit.export.verify.verify import verify
 from backlit.runtime import Session
 from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError, VerificationError

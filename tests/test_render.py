@@ -1,9 +1,10 @@
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime import colormaps, render
-from backlit.runtime import panels as panels_module
-from backlit.runtime.panels import Heat, blended, heatmap, row
+from backlit.runtime.drawing import colormaps
+from backlit.runtime.drawing import panels as panels_module
+from backlit.runtime.drawing import raster as render
+from backlit.runtime.drawing.panels import Heat, blended, heatmap, row
 
 RNG = np.random.default_rng(0)
 EDGE, GAP = 1, 8

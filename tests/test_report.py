@@ -5,8 +5,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from backlit.runtime import charts, report
-from backlit.runtime.report import Case, Cell, Gallery, Picture, Report, Row, Table
+from backlit.runtime.drawing import charts
+from backlit.runtime.drawing import html as report
+from backlit.runtime.drawing.html import Case, Cell, Gallery, Picture, Report, Row, Table
 from PIL import Image
 
 NASTY = """</style><script>alert("x")</script> & 'quoted' <b>"""

@@ -10,9 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from backlit.runtime import cli
+from backlit.runtime.cli import group as cli
 from backlit.runtime.errors import OptionError, OutputError
-from backlit.runtime.runlog import RunLog
+from backlit.runtime.output.run_log import RunLog
 from click.testing import CliRunner
 from linear_file import write_linear_file
 from PIL import Image

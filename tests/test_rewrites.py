@@ -16,7 +16,7 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 from backlit.export import differentiate, export
-from backlit.export.rewrites import PORTABLE, REWRITES, TARGETS
+from backlit.export.graph.rewrites import PORTABLE, REWRITES, TARGETS
 from backlit.runtime import Session
 from backlit.runtime.errors import OptionError
 from cases import CASES, Array

@@ -13,8 +13,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from backlit.export import differentiate
-from backlit.export.normalise import upgraded
-from backlit.export.registry import NO_GRADIENT, RULES
+from backlit.export.autodiff.registry import NO_GRADIENT, RULES
+from backlit.export.prepare.normalise import upgraded
 from cases import CASES, TABLES, Array, Case
 from onnx.reference import ReferenceEvaluator
 

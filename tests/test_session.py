@@ -5,7 +5,8 @@ import numpy as np
 import onnx
 import pytest
 from backlit.runtime import Session, pipeline
-from backlit.runtime.binding import Bindings
+from backlit.runtime.backend.cpu import Bindings
+from backlit.runtime.backend.providers import open_session
 from backlit.runtime.contract import Normalisation
 from backlit.runtime.errors import (
     BacklitError,
@@ -15,7 +16,6 @@ from backlit.runtime.errors import (
     ModelError,
     OptionError,
 )
-from backlit.runtime.providers import open_session
 from linear_file import write_linear_file
 from PIL import Image
 

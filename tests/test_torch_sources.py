@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from backlit.export.sources import load, to_onnx
-from backlit.export.torch_export import EXPORTERS, module_to_onnx
-from backlit.export.weights import detach, session
+from backlit.export.graph.weights import detach, session
+from backlit.export.sources.load import load, to_onnx
+from backlit.export.sources.torch_export import EXPORTERS, module_to_onnx
 from backlit.runtime.errors import ModelError
 
 

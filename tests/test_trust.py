@@ -15,12 +15,13 @@ import onnx
 import onnx_ir as ir
 import pytest
 import small
-from backlit.export import export, randomise, trust
-from backlit.export.remade import classifier as prepared_classifier
+from backlit.export import export
+from backlit.export.trust import complete, perturb, pointing, randomise, sample, similarity
+from backlit.export.trust import run as trust
+from backlit.export.trust.rebuild import classifier as prepared_classifier
 from backlit.runtime import Session
 from backlit.runtime.cli import main
 from backlit.runtime.errors import DatasetError, ImageError, ModelError, OptionError
-from backlit.runtime.evaluation import complete, perturb, pointing, sample, similarity
 from click.testing import CliRunner, Result
 from linear_file import write_linear_file
 from onnx import TensorProto, helper, numpy_helper
@@ -304,7 +305,7 @@ def test_orders() -> None:
 def shown(
     picture: Any, boxes: dict[int, Any], contract: Any, size: tuple[int, int] | None = None
 ) -> sample.Sample:
-    from backlit.runtime.image import prepare
+    from backlit.runtime.images.prepare import prepare
 
     pixels = np.asarray(picture)
     return sample.Sample(

@@ -15,8 +15,8 @@ import onnxruntime as ort
 import pytest
 import small
 from backlit.export import build, differentiate, export
-from backlit.export.reference import with_output
 from backlit.export.rules import pooling
+from backlit.export.verify.reference import with_output
 from backlit.runtime import Session
 from backlit.runtime.errors import ModelError, VerificationError
 from onnx import TensorProto, helper, numpy_helper

@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from backlit.runtime.backend.protobuf import metadata, with_metadata, without_outputs
 from backlit.runtime.errors import ModelError
-from backlit.runtime.wire import metadata, with_metadata, without_outputs
 from linear_file import write_linear_file
 from onnx import TensorProto, helper
 

@@ -39,11 +39,13 @@ import torch
 import zoo
 from backlit.export import export
 from backlit.runtime import Session, pipeline
+from backlit.runtime.backend.plan import plan
+from backlit.runtime.boxes.geometry import Box, iou, largest_component, mask_box
+from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.contract import Contract
-from backlit.runtime.explain import map_name
-from backlit.runtime.localize import RECIPES, Box, fitted, iou, largest_component, mask_box
-from backlit.runtime.saliency import ranks
-from backlit.runtime.stages import cores, plan
+from backlit.runtime.maps.classes import ranks
+from backlit.runtime.maps.kinds import map_name
+from backlit.runtime.stages import cores
 from dev_boxes import shared_data
 from PIL import Image
 

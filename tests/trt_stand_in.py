@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 
 import onnx
+from backlit.runtime.backend.protobuf import metadata
+from backlit.runtime.backend.providers import Opened
 from backlit.runtime.contract import ENGINE_KEY
 from backlit.runtime.errors import ModelError
-from backlit.runtime.providers import Opened
-from backlit.runtime.wire import metadata
 from onnx import helper
 
 SM = "90"

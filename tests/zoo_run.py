@@ -95,7 +95,7 @@ def judge(source: str, memory: float) -> dict[str, Any]:
 
 def tensorrt(file: Path) -> str | None:
     """NVIDIA's parser's verdict: "whole", what it refuses, or None where it is not installed."""
-    from backlit.export.check import check_tensorrt
+    from backlit.export.check.check import check_tensorrt
     from backlit.runtime.errors import BacklitError, ModelError
 
     try:

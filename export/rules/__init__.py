@@ -3,9 +3,5 @@
 import importlib
 import pkgutil
 
-from .. import relu
-
 for _found in pkgutil.iter_modules(__path__):
     importlib.import_module(f".{_found.name}", __name__)
-
-__all__ = ["relu"]

@@ -9,8 +9,9 @@ import math
 
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute
-from ..registry import vjp
+from ..autodiff.registry import vjp
+from ..graph.ops import Ops
+from ..graph.values import args, attribute
 
 
 @vjp("Sigmoid")

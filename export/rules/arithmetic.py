@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..context import Ops, args
-from ..registry import NOTHING, Grads, vjp
-from ..relu import max_with_zero
+from ..autodiff.registry import NOTHING, Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import args
+from .relu import max_with_zero
 
 
 @vjp("Add", "Sum", broadcast=True)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Operand, Ops, args, attribute, constant, not_constant, static
-from ..registry import vjp
+from ..autodiff.registry import vjp
+from ..graph.ops import Ops
+from ..graph.values import Operand, args, attribute, constant, not_constant, static
 
 
 class Window(NamedTuple):

@@ -10,8 +10,9 @@ import math
 
 import onnx_ir as ir
 
-from ..context import FLOATS, Ops, args
-from ..registry import Grads, no_gradient, vjp
+from ..autodiff.registry import Grads, no_gradient, vjp
+from ..graph.ops import Ops
+from ..graph.values import FLOATS, args
 
 for _op_type in ("Ceil", "Floor", "Round", "Sign"):
     no_gradient(_op_type, "piecewise constant: its derivative is zero almost everywhere")

@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
-from ..context import Ops, Shape, args, attribute, constant, length, not_constant, shape_of
-from ..registry import Grads, no_gradient, vjp
+from ..autodiff.registry import Grads, no_gradient, vjp
+from ..graph.ops import Ops
+from ..graph.values import Shape, args, attribute, constant, length, not_constant, shape_of
 
 no_gradient("Hardmax", "piecewise constant: its derivative is zero almost everywhere")
 

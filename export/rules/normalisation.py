@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute, length, shape_of, static
-from ..registry import Grads, vjp
+from ..autodiff.registry import Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import args, attribute, length, shape_of, static
 
 
 @vjp("BatchNormalization")

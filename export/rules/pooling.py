@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 import onnx_ir as ir
 
-from ..context import EXACT, HALF, Ops, args, attribute, shape_of, static
-from ..registry import vjp
+from ..autodiff.registry import vjp
+from ..graph.ops import Ops
+from ..graph.values import EXACT, HALF, args, attribute, shape_of, static
 from .convolution import Window, fit, interleave, undo, window
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -7,8 +7,9 @@ import string
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, Shape, args, attribute, not_constant, shape_of
-from ..registry import Grads, vjp
+from ..autodiff.registry import Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import Shape, args, attribute, not_constant, shape_of
 
 
 @vjp("Gemm")

@@ -12,8 +12,9 @@ from typing import cast
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute, seen_as, shape_of
-from ..registry import RULES, Grads, vjp
+from ..autodiff.registry import RULES, Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import args, attribute, seen_as, shape_of
 
 
 @vjp("QuantizeLinear")

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
-from ..context import Ops, args, attribute, length
-from ..registry import Grads, vjp
+from ..autodiff.registry import Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import args, attribute, length
 
 
 @vjp("LSTM", variadic=True)

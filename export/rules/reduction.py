@@ -9,8 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
-from ..context import EXACT, HALF, Ops, args, attribute, constant, not_constant, shape_of
-from ..registry import vjp
+from ..autodiff.registry import vjp
+from ..graph.ops import Ops
+from ..graph.values import EXACT, HALF, args, attribute, constant, not_constant, shape_of
 
 
 @vjp("ReduceSum")

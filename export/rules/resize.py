@@ -11,8 +11,9 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from ...runtime.errors import ModelError
-from ..context import Ops, Shape, args, attribute, constant, not_constant, shape_of, static
-from ..registry import Grads, vjp
+from ..autodiff.registry import Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import Shape, args, attribute, constant, not_constant, shape_of, static
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..context import Ops, args, attribute, constant, length, not_constant, shape_of, static
-from ..registry import Grads, vjp
+from ..autodiff.registry import Grads, vjp
+from ..graph.ops import Ops
+from ..graph.values import args, attribute, constant, length, not_constant, shape_of, static
 
 
 @vjp("Flatten", "Reshape", "Squeeze", "Unsqueeze")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..context import Ops, args
-from ..registry import vjp
+from ..autodiff.registry import vjp
+from ..graph.ops import Ops
+from ..graph.values import args
 
 
 @vjp("Sin")

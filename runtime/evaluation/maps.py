@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets import Example
-from ..image import Prepared
-from ..localize import Recipe
-from ..output import folder as make_folder
-from ..output import whole_file
+from ..boxes.recipes import Recipe
+from ..files import folder as make_folder
+from ..files import whole_file
+from ..images.prepare import Prepared
+from ..output.records import Record
 from . import metrics
-from .records import Record
+from .datasets import Example
 
 Map = npt.NDArray[np.float32]
 

@@ -21,25 +21,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from .. import image as image_module
 from .. import pipeline
-from ..datasets import Dataset, Example
+from ..boxes.geometry import centred_box
+from ..boxes.recipes import Recipe, get_recipe
 from ..errors import BacklitError, ImageError
-from ..explain import offers
-from ..localize import Recipe, centred_box, get_recipe
-from ..output import file_hash
+from ..files import file_hash
+from ..images.load import load
+from ..images.prepare import prepare
+from ..maps.classes import ranks
+from ..maps.kinds import offers
+from ..output.records import Log, Record
 from ..pipeline import Result
-from ..saliency import Saliency, ranks
+from ..results import Saliency
 from ..session import Session
-from .maps import (
-    Map,
-    centred_map,
-    heatmap_paths,
-    measures,
-    save_heatmap,
-    score_map,
-)
-from .records import Log, Record
+from .datasets import Dataset, Example
+from .maps import Map, centred_map, heatmap_paths, measures, save_heatmap, score_map
 
 Baselines = Literal["all", "centred", "none"]
 
@@ -259,7 +255,7 @@ def _single_view(session: Session, example: Example, found: Saliency) -> Salienc
     """The same classes, explained by the gradient of the plain image alone."""
     prepared, spec = found.prepared, session.contract.image
     if prepared.frame.shape[:2] != (spec.height, spec.width):  # the ten crops' larger frame
-        prepared = image_module.prepare(image_module.load(example.path), spec)
+        prepared = prepare(load(example.path), spec)
     outputs = session.run(prepared.views[:1], found.classes[None])
     return dataclasses.replace(found, prepared=prepared, maps=outputs.saliency[0])
 
@@ -267,7 +263,7 @@ def _single_view(session: Session, example: Example, found: Saliency) -> Salienc
 def _scores(session: Session, example: Example) -> Map:
     """Scores of all classes, float32 [classes]; zeros for an image that cannot be read."""
     try:
-        prepared = image_module.prepare(image_module.load(example.path), session.contract.image)
+        prepared = prepare(load(example.path), session.contract.image)
     except ImageError:  # reported when it is measured
         return np.zeros(session.contract.score.classes, np.float32)
     scores: Map = session.run(prepared.views, np.array([[-1]])).scores[0]

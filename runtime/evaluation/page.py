@@ -10,14 +10,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from .. import pipeline
-from ..charts import Chart, Series
-from ..datasets import Example
-from ..localize import Localization
-from ..panels import blended, resized
-from ..render import BRIGHT, rectangle
-from ..report import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
+from ..drawing.charts import Chart, Series
+from ..drawing.html import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
+from ..drawing.panels import blended, resized
+from ..drawing.raster import BRIGHT, rectangle
+from ..output.records import Log, Record
+from ..results import Localization
+from .datasets import Example
 from .measure import CENTRED, Evaluation
-from .records import Log, Record
 from .summary import Metric, Pick
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,0 +1,1 @@
+"""What a map costs beside a forward pass and beside peers."""

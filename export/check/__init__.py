@@ -1,0 +1,1 @@
+"""What a GPU will say of a file, asked without one."""

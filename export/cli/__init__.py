@@ -1,0 +1,1 @@
+"""The exporting commands: `backlit export`, `verify`, `check`, `ops`, `bench`."""

@@ -1,0 +1,123 @@
+"""The command ``check``: would TensorRT, and the CUDA provider, take a file whole?"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ...runtime.errors import OptionError
+from ..check.check import CudaReport, Refused, TensorrtReport, check_cuda, check_tensorrt
+from .terminal import status
+
+
+@click.command(
+    short_help="Say whether a GPU takes a file whole.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  backlit check model.backlit.onnx
+  backlit check model.backlit.onnx --tensorrt --build --batch 64
+  backlit check model.backlit.onnx --cuda | jq .cuda.elsewhere""",
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--tensorrt", is_flag=True, help="Ask NVIDIA's own parser too (no GPU needed).")
+@click.option("--build", is_flag=True, help="With --tensorrt: build an engine too.")
+@click.option(
+    "--batch", type=click.IntRange(1), metavar="N", help="Most images of the engine built  [32]"
+)
+@click.option(
+    "--classes", type=click.IntRange(1), metavar="K", help="Most classes of the engine built  [5]"
+)
+@click.option("--cuda", is_flag=True, help="Ask the CUDA provider which nodes it takes.")
+def check(
+    file: Path, tensorrt: bool, build: bool, batch: int | None, classes: int | None, cuda: bool
+) -> None:
+    """Say whether a GPU takes FILE whole, and which nodes it does not (then exit 1).
+
+    FILE is a Backlit file or any ONNX file. Without --tensorrt it is compared with what is known of
+    TensorRT's parser; with it, the parser of TensorRT-RTX decides. --build gives every dynamic
+    length a range: 1 to 32 images, 1 to 5 classes, and 224 for any other.
+
+    --cuda asks ONNX Runtime's CUDA provider, where it loads, which nodes it takes and whether a
+    CUDA graph may hold them.
+    """
+    if build and not tensorrt:
+        raise OptionError("--build goes with --tensorrt.", "give both.")
+    if (batch or classes) and not build:
+        raise OptionError("--batch and --classes go with --build.", "give --tensorrt --build too.")
+    console = Console(stderr=True, highlight=False)
+    with status(console, f"checking {file}"):
+        report = check_tensorrt(
+            file, parser=tensorrt, build=build, batch=batch or 32, classes=classes or 5
+        )
+        placed = check_cuda(file) if cuda else None
+    _show_tensorrt(console, report)
+    if placed is not None:
+        _show_cuda(console, placed)
+    facts = {"taken": report.taken, **dataclasses.asdict(report)}
+    data: dict[str, Any] = {"file": str(file), "tensorrt": facts}
+    if placed is not None:
+        data["cuda"] = {"whole": placed.whole, **dataclasses.asdict(placed)}
+    click.echo(json.dumps(data))
+    if not report.taken or (placed is not None and placed.told and not placed.whole):
+        raise click.exceptions.Exit(1)
+
+
+def _show_tensorrt(console: Console, report: TensorrtReport) -> None:
+    judge = report.parser or "what is known of TensorRT's parser"
+    if report.taken:
+        one = ", one engine" if report.engines == 1 else ""
+        console.print(f"[green]taken whole[/] by {judge}: {report.nodes} operators{one}")
+    else:
+        cut = f" in {report.engines} engines" if report.refused and report.engines else ""
+        console.print(f"[red]not taken whole[/] by {judge}: {report.nodes} operators{cut}, without")
+        _list(console, report.refused)
+    if report.error:
+        console.print(f"  no engine: {report.error}", markup=False, soft_wrap=True)
+    named = {node.node for node in report.refused}
+    known = [node for node in report.static if node.node not in named or not node.node]
+    if known and report.taken:
+        console.print("[yellow]note:[/] other versions of TensorRT refuse")
+    _list(console, known)
+    for name, shapes in report.profile.items():
+        console.print(f"  {name}: {' / '.join(str(s) for s in shapes)}", markup=False)
+    if report.engine_bytes is not None:
+        console.print(f"  engine built: {report.engine_bytes / 1e6:.1f} MB")
+    if report.parser is None:
+        console.print("  --tensorrt asks NVIDIA's own parser")
+
+
+def _show_cuda(console: Console, report: CudaReport) -> None:
+    if not report.told:
+        console.print(
+            f"CUDA provider: could not be told on this machine: {report.reason}", soft_wrap=True
+        )
+        return
+    counts = ", ".join(f"{n} on {provider}" for provider, n in report.placed.items())
+    console.print(f"CUDA provider: {counts}")
+    if report.elsewhere:
+        console.print("[red]it has no kernel[/] for these, with copies before and after:")
+    _list(console, report.elsewhere)
+    if report.shapes:
+        kinds = collections.Counter(node.operator for node in report.shapes)
+        listed = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+        console.print(f"  on the CPU on purpose, computations of shapes: {listed}")
+    if report.graph:
+        console.print("[green]a CUDA graph[/] may hold it")
+    else:
+        console.print(f"[red]no CUDA graph[/]: {report.refusal}", soft_wrap=True)
+
+
+def _list(console: Console, nodes: Iterable[Refused]) -> None:
+    for node in nodes:
+        console.print(f"  {node}", markup=False, soft_wrap=True)
+
+
+__all__ = ["check"]

@@ -1,0 +1,232 @@
+"""The commands that need the export extra: export, ops, and verify (cli_verify.py)."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import onnx
+from rich.console import Console
+from rich.table import Table
+
+from ...runtime.contract import Relu
+from ...runtime.errors import OptionError
+from .. import build
+from ..autodiff.registry import NO_GRADIENT, RULES
+from ..graph.rewrites import REWRITES, TARGETS
+from .terminal import status
+from .verify import describe, verify
+
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Numbers(click.ParamType[Any]):
+    """One number per channel: ``0.485,0.456,0.406``."""
+
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+        """Parse; a usage error where it is not numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(v) for v in value.split(","))
+        except ValueError:
+            self.fail(
+                f"{value!r} is not numbers with commas, such as 0.485,0.456,0.406", param, ctx
+            )
+
+
+class Size(click.ParamType[Any]):
+    """``224`` or ``224x320``: height and width in pixels."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """Parse; a usage error where it is no size."""
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d+)(?:x(\d+))?", value)
+        if found is None or int(found[1]) < 1:
+            self.fail(f"{value!r} is no size, such as 224 or 224x320 (height x width)", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+class SpacedNumbers(click.Command):
+    """A command that also takes ``--mean 0.5 0.5 0.5``, as people write it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join the numbers that follow --mean and --std."""
+        joined: list[str] = []
+        for arg in args:
+            number = re.fullmatch(r"-?(\d+\.?\d*|\.\d+)(e-?\d+)?", arg)
+            if number and len(joined) > 1 and joined[-2] in ("--mean", "--std"):
+                joined[-1] += f",{arg}"
+            else:
+                joined.append(arg)
+        return super().parse_args(ctx, joined)
+
+
+@click.command(
+    cls=SpacedNumbers,
+    short_help="Turn a classifier into a Backlit file.",
+    context_settings=_HELP,
+    epilog="""\b
+Examples:
+  backlit export torchvision:resnet50 -o resnet50.backlit.onnx
+  backlit export squeezenet.onnx -o squeezenet.backlit.onnx --range 0-255 --mean 104,117,123 --bgr
+  backlit export my_package.models:make --weights weights.pt --size 224 -o mine.backlit.onnx""",
+)
+@click.argument("source")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("--mean", type=Numbers(), help="Per channel, in the order the classifier takes.")
+@click.option("--std", type=Numbers(), help="Per channel, in the order the classifier takes.")
+@click.option(
+    "--range", "range_", type=click.Choice(["0-1", "0-255"]),
+    help="What pixels are scaled to before mean and std.  [default: 0-1]",
+)  # fmt: skip
+@click.option("--bgr", is_flag=True, help="The classifier takes BGR.")
+@click.option("--size", type=Size(), help="Input size, where the model leaves it open.")
+@click.option(
+    "--resize", type=click.Choice(["stretch", "crop"]), default="stretch", show_default=True,
+    help="The whole image, or its centre.",
+)  # fmt: skip
+@click.option(
+    "--labels", type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="One label per line, or a JSON list.",
+)  # fmt: skip
+@click.option(
+    "--input", "input_", type=click.Choice(["uint8", "float32"]), default="uint8",
+    show_default=True, help="Pixels, or exactly what the classifier takes.",
+)  # fmt: skip
+@click.option(
+    "--output", default="saliency,features", show_default=True, metavar="MAP,...",
+    callback=lambda ctx, parameter, value: tuple(name.strip() for name in value.split(",")),
+    help="Maps to return: saliency (the paper's) or gradient (unreduced), features, gradcam, "
+    "layercam (of feature maps: without the first two a file is about twice as fast).",
+)  # fmt: skip
+@click.option(
+    "--relu", type=click.Choice(list(get_args(Relu))), default="gradient", show_default=True,
+    help="Backward rule of ReLUs: the true gradient, or what deconvnet and guided backpropagation "
+    "make of it, for pictures.",
+)  # fmt: skip
+@click.option("--output-name", help="Which output of the model holds the scores.")
+@click.option("--weights", help="A state dict for torch sources ('random' for torchvision).")
+@click.option(
+    "--precision", type=click.Choice(["fp16", "bf16"]),
+    help="Compute in half precision where masks do not depend on it.  [default: as the classifier]",
+)  # fmt: skip
+@click.option(
+    "--target", type=click.Choice(list(TARGETS)), default="portable", show_default=True,
+    help="The engine whose favourite operators are used; every engine runs every file.",
+)  # fmt: skip
+@click.option(
+    "--without", type=click.Choice(list(REWRITES)), multiple=True, metavar="REWRITE",
+    help=f"Leave a rewrite for speed out: {', '.join(REWRITES)}. Repeatable.",
+)  # fmt: skip
+@click.option("--no-verify", is_flag=True, help="Do not compare the gradient with a reference.")
+def export(
+    source: str, out: Path, range_: Any, input_: Any, labels: Path | None, no_verify: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Turn a trained classifier into ONE ONNX file that also returns where it looked.
+
+    SOURCE is an .onnx file, torchvision:NAME, timm:NAME, or package.module:callable.
+    """
+    console = Console(stderr=True)
+    with status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):
+        report = build.export(
+            source, out, range=range_, input=input_, check=not no_verify,
+            labels=None if labels is None else read_labels(labels), **options,
+        )  # fmt: skip
+    _print_report(console, report)
+
+
+@click.command(
+    short_help="List the operators that can be differentiated.",
+    context_settings=_HELP,
+    epilog="""\b
+Examples:
+  backlit ops
+  backlit ops --json""",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+def ops(as_json: bool) -> None:
+    """List the operators that can be differentiated, and how."""
+    functions = sorted(
+        s.name for s in onnx.defs.get_all_schemas()
+        if s.domain == "" and (s.has_function or s.has_context_dependent_function)  # type: ignore[attr-defined]
+        and s.name not in RULES and s.name not in NO_GRADIENT
+    )  # fmt: skip
+    if as_json:
+        found = {"rule": sorted(RULES), "function": functions, "no_gradient": NO_GRADIENT}
+        click.echo(json.dumps(found))
+        return
+    for name in sorted(RULES):
+        summary = (RULES[name].rule.__doc__ or "").strip().splitlines()[0].split("  http")[0]
+        click.echo(f"{name:24} rule      {summary}")
+    for name in functions:
+        click.echo(f"{name:24} function  expanded into the operators ONNX defines it by")
+    for name, why in sorted(NO_GRADIENT.items()):
+        click.echo(f"{name:24} none      {why}")
+
+
+def read_labels(path: Path) -> list[str]:
+    """Labels from a JSON list or object, or lines; a leading ImageNet synset id is dropped.
+
+    Raises:
+        OptionError: the file is not text, or JSON of another kind.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            data = json.loads(text)
+            values = [data[str(i)] for i in range(len(data))] if isinstance(data, dict) else data
+            return [str(v) for v in values]
+    except (ValueError, KeyError, OSError) as error:
+        raise OptionError(
+            f"{path} holds no labels: {error}", "give a text file with one label per line."
+        ) from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if all(re.match(r"n\d{8} ", line) for line in lines):
+        lines = [line[10:] for line in lines]
+    return lines
+
+
+def _print_report(console: Console, report: build.ExportReport) -> None:
+    contract, image = report.contract, report.contract.image
+    table = Table(show_header=False, box=None, pad_edge=False)
+    how = contract.normalisation
+    left_out = ", ".join(contract.score.left_out)
+    table.add_row("file", f"{report.path}  ({report.bytes / 1e6:.1f} MB)")
+    table.add_row(
+        "image", f"{image.dtype} {image.layout}, {image.channels} x {image.height} x {image.width}"
+    )
+    table.add_row("takes", f"{image.colour} {how.range}, mean {how.mean}, std {how.std}")
+    table.add_row(
+        "scores", f"{contract.score.classes} classes" + (f", {left_out} left out" * bool(left_out))
+    )
+    if contract.source.exporter not in (None, "torch.export"):
+        table.add_row("exporter", str(contract.source.exporter))
+    table.add_row("operators", f"{report.nodes} ({report.forward} in the classifier)")
+    seconds = f"{report.seconds:.1f} s, of which verification {report.verify_seconds:.1f} s"
+    table.add_row("time", seconds)
+    verified = contract.verification
+    table.add_row("gradient", "not verified" if verified is None else describe(verified))
+    console.print(table)
+    for line in report.refused[:5]:
+        console.print(f"[yellow]note:[/] TensorRT would refuse {line}")
+    if contract.normalisation.assumed and image.dtype == "uint8":
+        console.print(
+            "[yellow]note:[/] nobody said how the classifier's input is normalised; pixels are "
+            "scaled to 0..1 and no more. Most classifiers want --mean and --std."
+        )
+    file = shlex.quote(str(report.path))
+    console.print(f"next:\n  backlit localize {file} photo.jpg -o out/\n  backlit info {file}")
+
+
+__all__ = ["export", "ops", "read_labels", "verify"]

@@ -1,0 +1,255 @@
+"""The command that checks a file: ``verify``, and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from ...runtime import contract as schema
+from ...runtime import files as output
+from ...runtime.contract import Contract, Verification
+from ..sources.load import load, to_onnx
+from ..verify.verify import disagreement
+from ..verify.verify import verify as check_gradient
+from .terminal import status
+
+if TYPE_CHECKING:
+    from ..trust.record import Record
+    from ..trust.run import Watch
+
+NAME = "trust.html"
+
+
+class SpacedImages(click.Command):
+    """A command that takes ``--images a.jpg b.jpg``, as a shell writes ``*.jpg``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``--images`` before each of the arguments that follow it, up to the next option."""
+        spread: list[str] = []
+        following = False
+        for arg in args:
+            if arg.startswith("-") and arg != "-":
+                following = arg == "--images"
+            elif following and spread[-1] != "--images":
+                spread.append("--images")
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+
+@click.command(
+    cls=SpacedImages,
+    short_help="Check a file's gradient; reasons to trust its maps.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  backlit verify squeezenet.backlit.onnx squeezenet.onnx
+  backlit verify squeezenet.backlit.onnx squeezenet.onnx --report out/ --images ILSVRC/LOC_val
+  backlit verify squeezenet.backlit.onnx --report trust.html --images photos/*.jpg""",
+)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("source", required=False)
+@click.option("--weights", help="As for export.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), metavar="DIR|FILE.html",
+    help="Measure more on --images, and write a page and its numbers (.json).",
+)  # fmt: skip
+@click.option(
+    "--images", multiple=True, metavar="PATH...",
+    help="Images, folders of images, data sets with boxes (as for evaluate): all up to the next "
+    "option.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(1), metavar="N",
+    help="Images drawn of those for the report.  [default: 50]",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(0), metavar="N", help="Of all that is drawn.  [default: 0]"
+)
+def verify(
+    file: Path, source: str | None, weights: str | None, report: Path | None,
+    images: tuple[str, ...], samples: int | None, seed: int | None,
+) -> None:  # fmt: skip
+    """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong).
+
+    SOURCE is what FILE was exported from. --report adds reasons to trust the maps, measured on your
+    images: Integrated Gradients add up, maps change when the weights are re-drawn, the score
+    follows the pixels, the highest point lies on the object; without SOURCE, what needs FILE alone.
+    """
+    if report is None:
+        if images or samples is not None or seed is not None:
+            raise click.UsageError("--images, --samples and --seed go with --report.")
+        if source is None:
+            raise click.UsageError("Missing argument 'SOURCE': the classifier FILE was made of.")
+        _verify(file, source, weights)
+        return
+    if not images:
+        raise click.UsageError(
+            "--report needs --images: photos of the kind that the classifier was trained on."
+        )
+    if source is None and weights is not None:
+        raise click.UsageError("--weights goes with SOURCE.")
+    _report(file, source, weights, report, images, samples or 50, seed or 0)
+
+
+def _verify(file: Path, source: str, weights: str | None) -> None:
+    made, _ = to_onnx(load(file))
+    contract = Contract.from_json(made.metadata_props.get(schema.KEY), str(file))
+    classifier = load(source, weights)
+    console = Console(stderr=True)
+    with status(console, f"verifying {file}"):
+        size = (contract.image.height, contract.image.width)
+        model, _ = to_onnx(classifier, size)
+        result = check_gradient(made, model, classifier.module, contract)
+    if classifier.sha256 != contract.source.sha256:
+        _other_source(console)
+    console.print(f"[green]verified:[/] {describe(result)}")
+    click.echo(json.dumps({"file": str(file), **dataclasses.asdict(result)}))
+
+
+def _report(
+    file: Path, source: str | None, weights: str | None, report: Path, images: tuple[str, ...],
+    samples: int, seed: int,
+) -> None:  # fmt: skip
+    started = time.perf_counter()
+    to_file = report.suffix.lower() in (".html", ".htm")
+    page_path = report if to_file else report / NAME
+    output.folder(page_path.parent)
+    from ...runtime.drawing.html import html
+    from ..trust import run as trust
+    from ..trust.page import page
+
+    classifier = None if source is None else load(source, weights)
+    console = Console(stderr=True, highlight=False)
+    with _watch(console) as watch:
+        found = trust.measure(
+            file, images, watch, classifier=classifier, samples=samples, seed=seed
+        )
+    numbers = page_path.with_suffix(".json")
+    with output.whole_files(page_path, numbers) as folder:
+        (folder / page_path.name).write_text(html(page(found)), encoding="utf-8")
+        (folder / numbers.name).write_text(json.dumps(found.record, indent=1), encoding="utf-8")
+    record = found.record
+    if record["source_is_recorded"] is False:
+        _other_source(console)
+    for note in record["images"]["notes"]:
+        console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+    for line in lines(record):
+        console.print(line, soft_wrap=True, markup=False)
+    seconds = time.perf_counter() - started
+    size = page_path.stat().st_size / 1e6
+    console.print(f"report in {page_path} ({size:.2f} MB), {seconds:.0f} s", soft_wrap=True)
+    verdicts = {name: one["verdict"] for name, one in record["sanity"].get("maps", {}).items()}
+    click.echo(
+        json.dumps(
+            {
+                "file": str(file),
+                "report": str(page_path),
+                "json": str(numbers),
+                "agrees": record["parity"].get("agrees"),
+                "sanity": verdicts or None,
+                "seconds": round(seconds, 1),
+            }
+        )
+    )
+    if record["parity"].get("problems"):
+        raise disagreement(record["parity"]["reference"], record["parity"]["problems"])
+
+
+def lines(record: Record) -> list[str]:
+    """What a report found, a line for each section, with thresholds and baselines."""
+    said = []
+    parity, complete, sanity = (record[name] for name in ("parity", "completeness", "sanity"))
+    if "missing" not in parity:
+        word = "agrees" if parity["agrees"] else "DISAGREES"
+        said.append(
+            f"parity: {word} with {parity['reference']}, relative L2 {parity['relative_l2']:.1e}"
+        )
+    if "missing" not in complete:
+        errors = ", ".join(
+            f"{100 * error:.1f} % at {steps}"
+            for steps, error in zip(complete["steps"], complete["median"], strict=True)
+        )
+        said.append(
+            f"completeness: off by {errors} steps; one gradient {100 * complete['plain']:.1f} %"
+        )
+    for name, one in sanity.get("maps", {}).items():
+        upper, most = one["upper"]["spearman"], one["threshold"]["spearman"]
+        if upper is None:
+            said.append(f"sanity: {name} {one['verdict']}: its maps came out flat")
+            continue
+        said.append(
+            f"sanity: {name} {one['verdict']}: rank correlation {upper:.3f}, threshold {most:.3f} "
+            f"(half way from that of different images, {one['floor']['spearman']:.3f}, to 1)"
+        )
+    if sanity.get("separates") is False:
+        said.append("sanity: the control did not fail, so here the check tells little")
+    for name, one in record["perturbation"]["orders"].items():
+        said.append(
+            f"{name}: insertion {one['insertion']['area']:.3f}, deletion "
+            f"{one['deletion']['area']:.3f}"
+        )
+    for name, one in record["pointing"].get("maps", {}).items():
+        said.append(f"pointing game: {name} {100 * one['accuracy']:.1f} %")
+    return said + [
+        f"{name}: not measured: {record[name]['missing']}"
+        for name in ("parity", "completeness", "sanity", "pointing")
+        if "missing" in record[name]
+    ]
+
+
+@contextmanager
+def _watch(console: Console) -> Iterator[Watch]:
+    """A progress bar where there is a terminal, silence elsewhere."""
+    if not console.is_terminal:
+        yield _Silent()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    from ...runtime.cli.progress import stderr_bar
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with stderr_bar(*columns, TimeElapsedColumn()) as bar:
+        task = bar.add_task("", total=None)
+
+        class Shown:
+            def begin(self, what: str, steps: int) -> None:
+                bar.update(task, description=what, completed=0, total=steps)
+
+            def step(self) -> None:
+                bar.advance(task)
+
+        yield Shown()
+
+
+class _Silent:
+    def begin(self, what: str, steps: int) -> None:
+        pass
+
+    def step(self) -> None:
+        pass
+
+
+def _other_source(console: Console) -> None:
+    console.print("[yellow]note:[/] the source's hash differs from the one the file records.")
+
+
+def describe(result: Verification) -> str:
+    """What verification found, in a line."""
+    rounding = ""
+    if result.exact is not None:
+        rounding = f", by rounding: {result.exact:.1e} computed in float64"
+    return (
+        f"agrees with {result.reference}: cosine {result.cosine:.7f}, "
+        f"relative L2 {result.relative_l2:.1e}{rounding} ({result.samples} samples)"
+    )
+
+
+__all__ = ["describe", "verify"]

@@ -1,0 +1,1 @@
+"""Graphs of ONNX: facts about values, operators to emit, weights, named rewrites."""

@@ -1,0 +1,1 @@
+"""Half precision written into the graph: what is lowered, scaled and rounded."""

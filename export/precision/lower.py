@@ -1,0 +1,203 @@
+"""Half precision, written into the finished float32 graph: typed initializers and casts.
+
+TensorRT 11 has no fp16 flag, and other engines never had one: the types in the file are what runs.
+float32 (or uint8) goes in and float32 comes out. A node stays in float32 where
+
+* a mask of the backward pass depends on it. A gradient jumps where a ReLU, a clip or a maximum
+  switches, and rounding to half precision switches many: a trained MobileNetV2 comes out at a
+  median cosine of 0.985, ShuffleNetV2 at 0.983. So whatever a comparison needs of the forward
+  pass is left as it is, and so are the masks (steps with a slope of 3e38, paddings of -3.4e38);
+* it adds up many numbers or curves steeply (all but the operators listed below);
+* a tensor that it reads or makes was, in test runs, too large or too small for float16.
+
+The rest (the backward pass, smooth networks whole) is in half precision wherever that is worth its
+casts. Gradients underflow float16, so the seed is multiplied by a power of two, which is divided
+out again in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from ...runtime.contract import Contract
+from ..graph.values import attribute
+from ..graph.weights import Detached, detach, session, through
+from ..verify.reference import with_output
+from ..verify.verify import smooth_noise
+from ..wrap import GRADIENT
+from .cut import FOREVER, Network
+from .rounding import rounded
+from .scaling import (
+    LARGEST,
+    PRODUCTS,
+    SMALLEST,
+    Range,
+    gradients,
+    named,
+    peaks,
+    scaled,
+    upstream,
+    users_of,
+)
+from .types import SHAPES, infer_types, is_float, retype
+
+PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+MOVES = frozenset({
+    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND",
+    "GlobalMaxPool", "Identity", "MaxPool", "Pad", "ReduceMax", "ReduceMin", "Reshape", "Slice",
+    "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze",
+})  # the numbers that come out went in  # fmt: skip
+ELEMENTWISE = frozenset({
+    "Abs", "Add", "Cast", "Clip", "Div", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Max",
+    "Min", "Mul", "Neg", "PRelu", "Relu", "Sigmoid", "Sub", "Sum", "Tanh", "Where",
+})  # fmt: skip
+PLAIN = PRODUCTS | MOVES | ELEMENTWISE
+STEPS = frozenset({"Ceil", "Floor", "Round", "Sign"})
+
+COSINE, SCORES = 0.9995, 5e-3  # on test images, for the forward pass to be in half precision
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+def lower(model: ir.Model, contract: Contract, to: ir.DataType) -> ir.Model:
+    """Rewrite a finished float32 Backlit graph to half precision.
+
+    Args:
+        model: the graph, its last output the gradient, ``GRADIENT``; not usable afterwards.
+        contract: its metadata, which says what images it takes.
+        to: FLOAT16 or BFLOAT16.
+
+    Returns:
+        A new model, the forward pass in half precision as far as masks and, on test images, the
+        gradient's direction allow.
+    """
+    if to == ir.DataType.BFLOAT16:
+        model = through(model, _newer)
+    infer_types(model)
+    ranges: dict[str, Range] = {}
+    if to == ir.DataType.FLOAT16:  # bfloat16 reaches as far as float32
+        ranges = scaled(model, peaks(model, contract))
+    expected = _run(detach(model), contract, optimise=True)
+    for forward in (True, False):
+        lowered = model.clone()
+        retype(lowered.graph, _halves(lowered.graph, ranges, forward), to)
+        passes.RemoveUnusedNodesPass()(lowered)
+        if forward and _near(expected, _run(detach(rounded(lowered)), contract, optimise=False)):
+            break
+    return lowered
+
+
+def _newer(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Opset 22 or later, the first with bfloat16 in Conv and its kin."""
+    version = next(o.version for o in proto.opset_import if o.domain == "")
+    return onnx.version_converter.convert_version(proto, max(version, 22))
+
+
+def _run(model: Detached, contract: Contract, optimise: bool) -> tuple[Array, Array]:
+    """Gradients [K*N, ...] and scores of the test images, for the two best classes."""
+    engine = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
+    _, images = smooth_noise(contract)
+    index = np.tile([-1, -min(contract.score.classes, 2)], (len(images), 1))
+    gradient, scores = engine.run([GRADIENT, "scores"], {"image": images, "class_index": index})
+    return gradient.reshape(index.size, -1).astype(np.float64), scores
+
+
+def _near(expected: tuple[Array, Array], found: tuple[Array, Array]) -> bool:
+    """Whether the gradients point the same way, and the scores are the same but for rounding."""
+    (right, scores), (gradient, rounded_scores) = expected, found
+    lengths = np.linalg.norm(right, axis=1) * np.linalg.norm(gradient, axis=1)
+    cosine = (right * gradient).sum(1) / np.maximum(lengths, 1e-300)
+    off = np.abs(scores - rounded_scores).max() / np.abs(scores).max()
+    return bool((cosine >= COSINE).all() and off <= SCORES)
+
+
+def _halves(graph: ir.Graph, ranges: Mapping[str, Range], forward: bool) -> set[ir.Node]:
+    """The nodes to compute in half precision, with or without the forward pass."""
+    typed = [
+        n for n in graph if n.op_type not in SHAPES and any(is_float(v) for v in _values(n))
+    ]  # fmt: skip
+    single = _exact(graph)
+    single |= {n for n in typed if not _may(n) or any(_lost(v, ranges) for v in _values(n))}
+    if not forward:
+        linear, _ = gradients(graph)
+        single |= {n for n in typed if linear.isdisjoint(n.outputs)}
+    for node in reversed(typed):  # what only float32 reads need not be rounded first
+        users = {n for y in node.outputs for n in users_of(y)}
+        if node.op_type in ELEMENTWISE and users and users <= single:
+            single.add(node)
+    return set(typed) - _cheapest(graph, typed, single)
+
+
+def _cheapest(graph: ir.Graph, typed: list[ir.Node], single: set[ir.Node]) -> set[ir.Node]:
+    """The nodes to leave in float32: those that must be, and others where it saves casts.
+
+    A minimum cut: a cast costs 2 (it reads and writes a tensor), a node that could be in half
+    precision 1 (it reads and writes twice the bytes). One cast serves all that read a tensor.
+    """
+    net = Network()
+    for node in typed:
+        if node in single:
+            net.edge(node, net.SINK, FOREVER)
+        elif node.op_type in PRODUCTS:
+            net.edge(net.SOURCE, node, FOREVER)
+        else:
+            net.edge(net.SOURCE, node, 1)
+    values = [*graph.inputs, *(y for n in graph for y in n.outputs)]
+    outputs = set(graph.outputs)
+    for value in filter(is_float, values):
+        producer = value.producer() or net.SINK
+        users = [*users_of(value), *([net.SINK] if value in outputs else [])]
+        net.edge(producer, ("down", value), 2)
+        net.edge(("up", value), producer, 2)
+        for user in users:
+            net.edge(("down", value), user, FOREVER)
+            net.edge(user, ("up", value), FOREVER)
+    return {n for n in net.sink_side(typed) if isinstance(n, ir.Node)}
+
+
+def _exact(graph: ir.Graph) -> set[ir.Node]:
+    """What a comparison on the way to the gradient depends on, and what follows the gradient.
+
+    The choice of the class is a comparison too, but scores within rounding are equally good.
+    """
+    exact: set[ir.Node] = set()
+    for node in upstream(named(graph, GRADIENT)):
+        if node not in exact and _decides(node):
+            exact |= {node, *(n for x in node.inputs if x for n in upstream(x, exact))}
+    unscaled = named(graph, GRADIENT).producer()
+    if unscaled is not None and unscaled.op_type not in PRODUCTS:
+        exact.add(unscaled)
+    return exact
+
+
+def _decides(node: ir.Node) -> bool:
+    """Whether the node's output jumps: a comparison, a mask, a rounding."""
+    if node.op_type == "HardSigmoid":  # a steep one is how masks are written
+        return bool(abs(attribute(node, "alpha", 0.2)) > 1e3)
+    if node.op_type in SHAPES or not any(is_float(x) for x in node.inputs):
+        return False
+    return node.op_type in STEPS or not all(is_float(y) for y in node.outputs)
+
+
+def _may(node: ir.Node) -> bool:
+    """Whether half precision is good enough for the operator (and its types are plain)."""
+    plain = all(is_float(y) for y in node.outputs)
+    inside = all(user.graph is node.graph for y in node.outputs for user in users_of(y))
+    return plain and inside and node.op_type in PLAIN
+
+
+def _lost(value: ir.Value, ranges: Mapping[str, Range]) -> bool:
+    """Whether float16 would lose a tensor, by its peaks."""
+    low, high = ranges.get(str(value.name), (1.0, 1.0))
+    return is_float(value) and not SMALLEST <= low <= high <= LARGEST
+
+
+def _values(node: ir.Node) -> list[ir.Value]:
+    return [v for v in (*node.inputs, *node.outputs) if v is not None]

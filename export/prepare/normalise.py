@@ -1,0 +1,282 @@
+"""Bring a model to the form the rules assume, without changing what it computes.
+
+Opset 20 or later, no local functions, constants as initializers, windows with explicit attributes,
+inference-mode layers, a free batch dimension, and the shape of every tensor.
+"""
+
+from __future__ import annotations
+
+import logging
+import string
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
+
+import onnx
+import onnx.inliner
+import onnx.version_converter
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript import optimizer
+
+from ...runtime.errors import ModelError
+from ..autodiff.backward import path, unknown, unsupported
+from ..graph.values import args, attribute, constant, shape_of, static
+from ..graph.weights import through
+from . import batch, quantised
+from .batch import BATCH
+
+Path: TypeAlias = tuple[ir.Value, ir.Value]  # from the tensor differentiated by to the score
+
+OPSET = 20
+_RESIZE_10 = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+_WINDOWED = ("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
+_SHAPED_AS_INPUT = ("GroupNormalization", "MeanVarianceNormalization")
+
+
+def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model at opset 20 or later, local functions inlined.
+
+    Raises:
+        ModelError: an operator cannot be converted from its old opset.
+    """
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
+    version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
+    if version >= OPSET:
+        return proto
+    if proto.ir_version < 4:  # then the converter wants every initializer listed as an input
+        newer = onnx.ModelProto()
+        newer.CopyFrom(proto)
+        newer.ir_version, proto = 8, newer
+    try:
+        converted = onnx.version_converter.convert_version(proto, OPSET)
+    except Exception as error:  # the C++ converter raises RuntimeError and types of its own
+        raise ModelError(
+            f"the model is of opset {version} and cannot be converted to {OPSET}: {error}",
+            "export the classifier again with a newer opset.",
+        ) from error
+    for node in converted.graph.node if version < 11 else ():
+        if node.op_type == "Resize":  # of Resize-10 and Upsample; the converter leaves them out
+            given = {a.name for a in node.attribute}
+            for name, value in _RESIZE_10.items():
+                if name not in given:
+                    node.attribute.append(onnx.helper.make_attribute(name, value))
+    return converted
+
+
+def modernise(model: ir.Model) -> ir.Model:
+    """Upgrade, write QLinear operators as QDQ, make constants initializers and no inputs."""
+    model = through(model, upgraded)
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    quantised.expand(model)
+    return model
+
+
+def free_batch(model: ir.Model, image: ir.Value) -> None:
+    """Make the image's first dimension symbolic and forget all shapes derived from the old one."""
+    old, *dims = image.shape  # type: ignore[misc]
+    if isinstance(old, int):
+        batch.Walk(model, image, old).run()
+        model.graph.sort()
+    image.shape = ir.Shape([BATCH, *dims])
+    for value in _values(model.graph):
+        value.shape = None
+
+
+def fold_constants(model: ir.Model) -> None:
+    """Compute what depends on no input (axes, shapes, small weights); large weights stay as is."""
+    for name in ("onnxscript.optimizer", "onnx_ir"):  # what they warn of, nobody can change
+        logging.getLogger(name).setLevel(logging.ERROR)
+    optimizer.fold_constants(model, onnx_shape_inference=True)
+    passes.RemoveUnusedNodesPass()(model)
+
+
+def infer_shapes(model: ir.Model) -> None:
+    """Set the shape of every tensor: numbers, or a symbol where it depends on a dynamic dimension.
+
+    Inferred twice with different numbers put in for the symbols: what comes out different depends
+    on them. Reshapes whose targets are computed from shapes come out exact this way, where
+    inference with symbols gives up.
+    """
+    inputs = [v for v in model.graph.inputs if v.shape is not None]
+    given = {v: v.shape for v in inputs}
+    results = []
+    for filler in (2, 3):
+        for value in _values(model.graph):
+            value.shape = None
+        for value, shape in given.items():
+            value.shape = ir.Shape([d if isinstance(d, int) else filler for d in shape or ()])
+        _infer(model)
+        results.append({v: v.shape for v in _values(model.graph)})
+    for value, second in results[1].items():
+        first = results[0][value]
+        if first is None or second is None or len(first) != len(second):
+            value.shape = None
+            continue
+        pairs = zip(first, second, strict=True)
+        value.shape = ir.Shape([a if a == b else None for a, b in pairs])
+    for value, shape in given.items():
+        value.shape = shape
+
+
+def _infer(model: ir.Model) -> None:
+    """onnx's shape inference, with the operators that it knows nothing of under another name."""
+    hidden = {node: node.op_type for node in model.graph if node.op_type in _SHAPED_AS_INPUT}
+    for node in hidden:
+        node.op_type = "InstanceNormalization"
+    try:
+        passes.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    finally:
+        for node, op_type in hidden.items():
+            node.op_type = op_type
+
+
+def explicit(model: ir.Model) -> None:
+    """Write out the windows of Conv and pooling nodes; refuse layers in training mode."""
+    for node in model.graph:
+        if node.op_type in ("BatchNormalization", "Dropout"):
+            training = constant(node.inputs[2]) if _is_dropout(node) else None
+            if attribute(node, "training_mode", 0) or (training is not None and training):
+                raise ModelError(
+                    f"{node.op_type} {node.name!r} is in training mode.",
+                    "export the classifier in eval mode: model.eval().",
+                )
+        elif node.op_type in _WINDOWED:
+            _explicit_window(node)
+        elif node.op_type == "Einsum":
+            _plain_equation(node)
+
+
+def settle(model: ir.Model, locate: Callable[[ir.Model], Path]) -> tuple[ir.Model, Path]:
+    """Fold, infer and expand until the rules' assumptions hold.
+
+    Args:
+        model: modernised; may be changed in place.
+        locate: finds (wrt, target) in a model; called again after each expansion, which makes new
+            values.
+
+    Returns:
+        The model, and (wrt, target) in it.
+
+    Raises:
+        UnsupportedOperatorError: lists all operators on the path without a rule.
+    """
+    while True:
+        fold_constants(model)
+        infer_shapes(model)
+        if batch.fold_shapes(model):
+            fold_constants(model)
+            infer_shapes(model)
+        wrt, target = locate(model)
+        missing = unknown(path(model.graph, wrt, target))
+        expanded = expand_functions(model, missing)
+        if expanded is None:
+            if missing:
+                raise unsupported(missing)
+            explicit(model)
+            return model, (wrt, target)
+        model = expanded
+
+
+def expand_functions(model: ir.Model, missing: Sequence[ir.Node]) -> ir.Model | None:
+    """Replace the operators of these nodes wherever they are defined as ONNX functions.
+
+    Returns:
+        The new model, in which values must be looked up again by name; None if nothing to expand.
+    """
+    version = model.opset_imports.get("", OPSET)
+    found = []
+    for domain, op_type in {(n.domain, n.op_type) for n in missing}:
+        if domain not in ("", "ai.onnx") or not onnx.defs.has(op_type):
+            continue
+        schema: Any = onnx.defs.get_schema(op_type, version, domain)
+        if schema.has_function or schema.has_context_dependent_function:
+            found.append((domain, op_type))
+    if not found:
+        return None
+    for node in model.graph:
+        if (node.domain, node.op_type) in found:
+            _spell_out_defaults(node, version)
+
+    def inline(proto: onnx.ModelProto) -> onnx.ModelProto:
+        try:
+            return onnx.inliner.inline_selected_functions(
+                proto, found, inline_schema_functions=True
+            )
+        except RuntimeError as error:  # one that leaves out an optional input before its last
+            raise ModelError(
+                f"{', '.join(sorted(name for _, name in found))} cannot be expanded into the "
+                f"operators that ONNX defines it by: {error}",
+                "export the classifier without that operator (an older opset).",
+            ) from error
+
+    return modernise(through(model, inline))
+
+
+def _spell_out_defaults(node: ir.Node, version: int) -> None:
+    """Write down the attributes left at their defaults, which onnx's inliner would lose."""
+    schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+    for name, declared in schema.attributes.items():
+        if name not in node.attributes and declared.default_value.type:
+            node.attributes[name] = ir.serde.deserialize_attribute(declared.default_value)
+
+
+def _values(graph: ir.Graph) -> Iterable[ir.Value]:
+    """Every tensor a node makes."""
+    return [y for node in graph for y in node.outputs]
+
+
+def _is_dropout(node: ir.Node) -> bool:
+    return node.op_type == "Dropout" and len(node.inputs) > 2
+
+
+def _plain_equation(node: ir.Node) -> None:
+    """Write an Einsum with small letters and no spaces, all that TensorRT reads."""
+    equation = attribute(node, "equation").replace(" ", "")
+    letters = dict.fromkeys(c for c in equation if c.isalpha())
+    if not equation.islower() and len(letters) < 26:
+        plain = dict(zip(letters, string.ascii_lowercase, strict=False))
+        if "->" not in equation:  # the result's indices are in the order of the alphabet
+            plain = dict(zip(sorted(letters), string.ascii_lowercase, strict=False))
+        equation = "".join(plain.get(c, c) for c in equation)
+    node.attributes["equation"] = ir.AttrString("equation", equation)
+
+
+def _explicit_window(node: ir.Node) -> None:
+    x, transposed = args(node)[0], node.op_type == "ConvTranspose"
+    convolution = node.op_type.startswith("Conv")
+    kernel = static(args(node)[1], 2) if convolution else attribute(node, "kernel_shape")
+    rank = len(kernel)
+    if len(shape_of(x)) != rank + 2:
+        raise ModelError(
+            f"{node.op_type} {node.name!r}: its input has rank {len(shape_of(x))}, its kernel "
+            f"{rank} spatial axes.",
+            "check the model with onnx.checker.check_model(path, full_check=True).",
+        )
+    strides = attribute(node, "strides", [1] * rank)
+    dilations = attribute(node, "dilations", [1] * rank)
+    pads = attribute(node, "pads", [0] * 2 * rank)
+    auto = attribute(node, "auto_pad", "NOTSET")
+    if auto.startswith("SAME") or "output_shape" in node.attributes:
+        small, large = static(x, 2), static(node.outputs[0], 2)
+        if not transposed:
+            small, large = large, small
+        extra = attribute(node, "output_padding", [0] * rank)
+        sizes = zip(small, large, strides, dilations, kernel, extra, strict=True)
+        total = [(o - 1) * s + d * (k - 1) + 1 + e - n for o, n, s, d, k, e in sizes]
+        if transposed and min(total) < 0:  # an output larger than the windows reach
+            extra = [e + max(-t, 0) for e, t in zip(extra, total, strict=True)]
+            node.attributes["output_padding"] = ir.AttrInt64s("output_padding", extra)
+        total = [max(t, 0) for t in total]
+        # The odd pixel goes to the end for SAME_UPPER; ConvTranspose's default is the other one.
+        upper = auto == "SAME_UPPER" or (auto != "SAME_LOWER" and not transposed)
+        first = [t // 2 if upper else t - t // 2 for t in total]
+        pads = [*first, *(t - f for t, f in zip(total, first, strict=True))]
+    node.attributes.pop("auto_pad", None)
+    node.attributes.pop("output_shape", None)
+    made = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, "pads": pads}
+    if node.op_type in ("AveragePool", "LpPool") and max(dilations) == 1:
+        del made["dilations"]  # new in opsets 18 and 19, and not every engine takes it
+    for name, value in made.items():
+        node.attributes[name] = ir.AttrInt64s(name, [int(v) for v in value])

@@ -1,0 +1,1 @@
+"""Where classifiers come from: files, names, callables, modules."""

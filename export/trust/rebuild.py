@@ -1,0 +1,59 @@
+"""A file's graph made again of its source: with another rule of ReLU, other maps, other weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import onnx_ir as ir
+
+from ...runtime.contract import Contract, MapName, Relu
+from ..graph.weights import attach, detach
+from ..optimise import optimise
+from ..prepare.classifier import prepare
+from ..verify.reference import with_output
+from ..wrap import wrap
+
+Change = Callable[[ir.Graph, ir.Value, ir.Value], None]
+"""What is done to the classifier, its image input and its scores, before it is differentiated."""
+
+
+def remade(
+    source: ir.Model,
+    contract: Contract,
+    maps: Sequence[MapName],
+    relu: Relu = "gradient",
+    change: Change | None = None,
+) -> ir.Model:
+    """Differentiate the source as the file was, in the source's own precision.
+
+    Args:
+        source: the classifier that the file was made of; stays as it is.
+        contract: the file's metadata: its input and normalisation.
+        maps: the maps wanted.
+        relu: the rule of ReLU.
+        change: applied to the classifier before.
+
+    Returns:
+        The graph, without metadata.
+
+    Raises:
+        ModelError: the source is no such classifier.
+        OptionError: a rule for rectifiers, and none to follow it.
+    """
+    image, scores, model = classifier(source, contract)
+    if change is not None:
+        change(model.graph, image, scores)
+    wrap(model.graph, image, scores, contract.image, contract.normalisation, maps, relu=relu)
+    model.graph.outputs.pop()  # the gradient, which only verification reads
+    optimise(model)
+    return model
+
+
+def classifier(source: ir.Model, contract: Contract) -> tuple[ir.Value, ir.Value, ir.Model]:
+    """The source, normalised: its image, the scores that the file explains, and the model."""
+    whole, tensor = detach(source), contract.score.tensor
+    made = {y for node in whole.proto.graph.node for y in node.output}
+    if tensor in made:  # or prepare, as at export, finds it
+        source = attach(with_output(whole.proto, tensor), whole.weights)
+    model, image, scores, _ = prepare(source, (contract.image.height, contract.image.width), None)
+    return image, scores, model

@@ -1,0 +1,1 @@
+"""TensorRT engines: built, cached, checked, and files of one engine."""

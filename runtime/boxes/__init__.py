@@ -1,0 +1,1 @@
+"""Maps into boxes: recipes, seeds, the graph cut, geometry."""

@@ -1,0 +1,132 @@
+"""How a map becomes a box: the recipes, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import Contract
+from ..errors import OptionError
+from ..maps.kinds import Kind, map_name, offers
+
+if TYPE_CHECKING:
+    from .grabcut import Middle
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a saliency map becomes a box.
+
+    Attributes:
+        name: key in `RECIPES`.
+        saliency: which of a file's maps it starts from.
+        otherwise: name of the recipe that takes its place where a file has no such map.
+        crops: how many views the saliency is averaged over: 1 the image, 2 the image and its
+            mirror image, 10 the paper's crops.
+        power: exponent on the saliency before the blur; below 1 tames single spikes.
+        smoothing: standard deviation of the blur as a share of the image side.
+        seeds: ``quantile``, by rank, or ``otsu``, by level around Otsu's threshold.
+        foreground: where certain foreground begins: a quantile, or for ``otsu`` the share of the
+            way from the threshold up to the maximum.
+        background: where certain background ends: a quantile, or for ``otsu`` the share of the
+            threshold.
+        middle: what the pixels between start as; ``otsu`` starts each on its side.
+        iterations: rounds of GrabCut; 0 fits the colour models to the seeds alone and cuts once.
+        engine: ``grabcut``, or ``threshold``: no cut, the foreground is what lies above Otsu's
+            threshold.
+        side: longer side, in pixels, of the image that is cut; None is the frame itself.
+    """
+
+    name: str
+    saliency: Kind = "features"
+    otherwise: str | None = None
+    crops: int = 1
+    power: float = 0.7
+    smoothing: float = 0.03
+    seeds: Literal["quantile", "otsu"] = "otsu"
+    foreground: float = 0.3
+    background: float = 0.6
+    middle: Middle = "background"
+    iterations: int = 0
+    engine: Literal["grabcut", "threshold"] = "grabcut"
+    side: int | None = 64
+
+    def evidence(self, saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """What the seeds are taken from: `grabcut.evidence` of a map, float32 [h,w] in 0..1."""
+        from . import grabcut  # OpenCV, 0.2 s; a recipe is also a name in a list of options
+
+        return grabcut.evidence(saliency, self.power, self.smoothing)
+
+
+_PIXELS = Recipe(
+    name="pixels",
+    saliency="gradient",
+    crops=2,
+    power=0.4,
+    smoothing=0.05,
+    foreground=0.5,
+    background=0.8,
+    iterations=1,
+)
+
+
+_BARE = Recipe(
+    name="",
+    saliency="gradient",
+    power=1.0,
+    smoothing=0.0,
+    seeds="quantile",
+    foreground=0.95,
+    background=0.30,
+    side=None,
+)
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        # The class's own defaults: round numbers from a flat optimum on photos, checked on small
+        # objects off the centre, where a nearly full box is no good (models/BOXES.md).
+        Recipe(name="default", otherwise="pixels"),
+        # The best of the image's own gradient.
+        _PIXELS,
+        # Section 3.2 as written, on the 10-crop average of section 3.
+        dataclasses.replace(_BARE, name="paper", crops=10, iterations=0),
+        # What a tutorial does: one raw gradient, cv2.grabCut from a mask, its usual 5 iterations.
+        dataclasses.replace(_BARE, name="textbook", iterations=5),
+        Recipe(name="threshold", otherwise="pixels-threshold", engine="threshold"),
+        dataclasses.replace(_PIXELS, name="pixels-threshold", engine="threshold"),
+    )
+}
+"""Every recipe by name."""
+
+
+def get_recipe(recipe: str | Recipe) -> Recipe:
+    """The recipe of that name; a `Recipe` is returned as it is.
+
+    Raises:
+        OptionError: no recipe has that name.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise OptionError(
+            f"there is no recipe {recipe!r}.", f"choose one of: {', '.join(RECIPES)}."
+        )
+    return RECIPES[recipe]
+
+
+def fitted(recipe: str | Recipe, contract: Contract) -> Recipe:
+    """The recipe, or the one that takes its place for a file without the map it starts from.
+
+    Raises:
+        OptionError: no recipe has that name, or nothing takes its place.
+    """
+    chosen = get_recipe(recipe)
+    if chosen.otherwise is not None and not offers(chosen.saliency, contract):
+        return fitted(chosen.otherwise, contract)
+    map_name(chosen.saliency, contract)  # or its error
+    return chosen

@@ -1,0 +1,145 @@
+"""The command ``build``: TensorRT engines ahead of serving, and as files for other devices."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(
+    short_help="Build a TensorRT engine ahead of serving.",
+    epilog="""\b
+Examples:
+  backlit build model.backlit.onnx
+  backlit build model.backlit.onnx --max-batch 8 --tuned 1 -o edge.backlit.onnx
+  backlit build --list""",
+)
+@click.argument("file", required=False, type=click.Path())
+@click.option("--providers", default="tensorrt", show_default=True, help="What to build for.")
+@click.option("--max-batch", default=32, show_default=True, help="Images of the largest run.")
+@click.option("--max-classes", default=5, show_default=True, help="Classes of the largest run.")
+@click.option(
+    "--tuned", type=int, help="Images of the run to be fastest in.  [default: 8, or the largest]"
+)
+@click.option("--map", "maps", multiple=True, metavar="NAME", help="Leave out all other maps.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the engine as a file.")
+@click.option(
+    "--provider-option",
+    "texts",
+    multiple=True,
+    metavar="PROVIDER.KEY=VALUE",
+    help="An option of TensorRT, such as tensorrt.trt_builder_optimization_level=5. Repeatable.",
+)
+@click.option("--list", "as_list", is_flag=True, help="Show what is in the cache.")
+@click.option("--clear", is_flag=True, help="Empty the cache.")
+def build(
+    file: str | None,
+    providers: str,
+    max_batch: int,
+    max_classes: int,
+    tuned: int | None,
+    maps: tuple[str, ...],
+    output: Path | None,
+    texts: tuple[str, ...],
+    as_list: bool,
+    clear: bool,
+) -> None:
+    """Build the TensorRT engine of a Backlit FILE, which takes minutes, before it is needed.
+
+    The engine goes into the cache ($BACKLIT_CACHE, or backlit in the user's cache folder), where
+    every session on tensorrt with the same maps, options and shapes finds it. With -o it becomes a
+    Backlit file of its own instead, for devices with this kind of GPU and this TensorRT.
+
+    One JSON object says what was built.
+    """
+    if bool(file) == (as_list or clear):
+        raise click.UsageError("give a FILE, or one of --list and --clear.")
+    if file is None:
+        _tend(clear)
+        return
+    from ..backend import providers as asked
+    from ..backend.options import parse
+    from ..backend.tensorrt.cache import Shapes
+    from ..errors import OptionError
+
+    if asked.parse(providers) != ("tensorrt",):
+        raise OptionError(
+            f"--providers {providers}: engines are TensorRT's.", "leave it out; or tensorrt."
+        )
+    shapes = Shapes(max_batch, max_classes, tuned or min(8, max_batch))
+    asked.check_file(Path(file))
+    asked.candidates("tensorrt")
+    with _status(f"building the engine of {file}: this takes minutes"):
+        start = time.monotonic()
+        made = _build(file, output, maps, parse(texts), shapes)
+        made["seconds"] = round(time.monotonic() - start, 1)
+    click.echo(json.dumps(made))
+    done = "built" if made["built"] else "found"
+    text = f"{done} in {made['seconds']:.1f} s: {made['bytes'] / 1e6:.1f} MB in {made['path']}"
+    click.echo(text, err=True)
+
+
+def _build(
+    file: str, output: Path | None, maps: tuple[str, ...], options: Any, shapes: Any
+) -> dict[str, Any]:
+    from ..backend.tensorrt.context_file import write_context
+    from ..backend.tensorrt.engines import open_tensorrt, read, reduced
+    from ..errors import OutputError
+
+    data, contract = reduced(*read(file), maps)
+    if output is not None:
+        engine, path = write_context(data, contract, output, options, shapes, path=file), output
+        size = output.stat().st_size
+    else:
+        engine = open_tensorrt(data, contract, options, shapes=shapes, path=file)
+        if engine.folder is None:
+            raise OutputError(
+                f"The engine of {file} is not in the cache.",
+                "see the warning above; leave trt_engine_cache_enable as it is.",
+            )
+        path = engine.folder
+        size = sum(entry.stat().st_size for entry in path.iterdir())
+    return {
+        "file": file,
+        "path": str(path),
+        "built": engine.built,
+        "seconds": 0.0,
+        "bytes": size,
+        "engines": engine.engines,
+        "elsewhere": [dataclasses.asdict(node) for node in engine.elsewhere],
+        "maps": [made.name for made in contract.maps],
+        "shapes": dataclasses.asdict(engine.shapes),
+    }
+
+
+def _tend(clear: bool) -> None:
+    """``--list`` and ``--clear``."""
+    from ..backend.tensorrt.cache import EngineCache
+
+    cache = EngineCache()
+    found = cache.clear() if clear else cache.entries()
+    for entry in found:
+        click.echo(json.dumps(dataclasses.asdict(entry)))
+    size = sum(entry.bytes for entry in found)
+    done = "removed" if clear else "there are"
+    text = f"{done} {len(found)} entries, {size / 1e6:.1f} MB in {cache.root}"
+    click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def _status(text: str) -> Iterator[None]:
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield

@@ -1,0 +1,245 @@
+"""The command that measures a file's boxes on labelled images: ``evaluate``."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .. import files
+from .job import note_elsewhere, provider_option
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ..contract import Contract
+    from ..drawing.html import Row
+    from ..evaluation.measure import Evaluation
+
+
+@click.command(
+    short_help="Measure its boxes on labelled images.",
+    epilog="""\b
+Examples:
+  backlit evaluate model.backlit.onnx ILSVRC/LOC_val -o out
+  backlit evaluate model.backlit.onnx VOCdevkit/VOC2007 -o out --class-map voc.csv
+  backlit evaluate model.backlit.onnx coco/ -o out --baselines centred --limit 500""",
+)
+@click.argument("file", type=click.Path())
+@click.argument("dataset", type=click.Path())
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(),
+    help="Folder for metrics.json, images.csv, report.html and records.jsonl.",
+)
+@click.option("--images", type=click.Path(), help="Folder of the pictures, if they lie elsewhere.")
+@click.option("--synsets", type=click.Path(), help="ILSVRC's LOC_synset_mapping.txt.")
+@click.option(
+    "--class-map",
+    type=click.Path(),
+    help="CSV or JSON: the data set's classes, and the classifier's indices or labels.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["ilsvrc", "wsolevaluation", "voc", "coco"]),
+    help="The data set's format.  [default: by what lies there]",
+)
+@click.option(
+    "--recipe",
+    default="default",
+    help="How a map becomes a box, as for localize.  [default: default]",
+)
+@click.option(
+    "--crops",
+    type=click.Choice(["1", "2", "10"]),
+    help="Views whose maps are averaged.  [default: what the recipe wants]",
+)
+@click.option(
+    "--baselines",
+    type=click.Choice(["all", "centred", "none"]),
+    default="all",
+    help="What to compare with: the textbook recipe (cv2.grabCut, slow) and a centred box, only "
+    "the box, or nothing.  [default: all]",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many images.")
+@click.option(
+    "--gallery",
+    type=click.IntRange(min=0, max=200),
+    default=24,
+    help="Cases with pictures in the report.  [default: 24]",
+)
+@click.option(
+    "--heatmaps",
+    type=click.Path(),
+    help="Folder for the true classes' score maps, float32 [224,224], as wsolevaluation reads "
+    "them: IMAGE_ID.npy.",
+)
+@click.option("--restart", is_flag=True, help="Drop what an earlier run left in the folder.")
+@click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
+@provider_option
+@click.option("--threads", type=int, help="Threads within an operator on the CPU.")
+@click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]")
+@click.pass_context
+def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -> None:
+    """Measure how well FILE says where objects are, on the labelled images of DATASET.
+
+    DATASET is a folder of ILSVRC as Kaggle ships it, of wsolevaluation's metadata, of Pascal VOC,
+    or COCO's JSON file. Prints the metrics as one JSON object, each with its 95 % interval, beside
+    those of the textbook recipe and of a centred box on the same images. The folder of -o gets the
+    same as metrics.json, a row per image in images.csv and a page with curves and pictures,
+    report.html. A run that was stopped goes on when it is started again with the same -o.
+    """
+    from ..drawing import html as report
+    from ..evaluation import page
+    from ..evaluation.measure import measure
+    from ..evaluation.summary import Summary, csv_text
+    from ..output.records import Log
+
+    # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    folder = files.folder(output)
+    evaluation = _evaluation(**options)
+    examples = list(evaluation.dataset.examples[: options["limit"]])
+    header = evaluation.header()
+    for note in (notes := _notes(evaluation, options["recipe"])):
+        click.echo(f"note: {note}", err=True)
+    errors: dict[str, str] = {}
+    with Log(folder / "records.jsonl", header, options["restart"]) as log:
+        there = sum(one.name in log for one in examples)
+        if there:
+            click.echo(f"{there} of {len(examples)} images are done; going on", err=True)
+        with progress(len(examples), there) as (step, show):
+            for example, error in measure(evaluation, examples, log):
+                if error is not None:
+                    errors[example.name] = error.problem
+                    show(error)
+                step()
+        names = [one.name for one in examples]
+        summary = Summary(log.read(names), evaluation.methods, evaluation.top)
+        found = {
+            "file": options["file"],
+            **header,
+            "notes": notes,
+            "images": summary.images,
+            "errors": [{"image": name, "error": text} for name, text in errors.items()],
+            "metrics": summary.table(),
+            "curves": summary.curves(),
+        }
+        by_name = {one.name: one for one in examples}
+        cases = page.gallery(evaluation, summary.picks(gallery), by_name, log)
+        text = csv_text(log.read(names), evaluation.methods, errors)
+    known = summary.metrics()
+    html = report.html(page.page(evaluation, found, known, cases))
+    for name, content in (
+        ("images.csv", text),
+        ("report.html", html),
+        ("metrics.json", json.dumps(found, indent=1) + "\n"),
+    ):
+        with files.whole_file(folder / name) as file:
+            file.write(content.encode())
+    click.echo(json.dumps(found))
+    _show(
+        page.rows(found["metrics"], known, evaluation.methods),
+        page.columns(evaluation.methods),
+    )
+    total = f"{summary.images} of {len(examples)} images on {evaluation.session.provider}"
+    click.echo(f"{total}, report in {folder / 'report.html'}", err=True)
+    if errors:
+        ctx.exit(1)
+
+
+def _evaluation(
+    file: str,
+    dataset: str,
+    images: str | None,
+    synsets: str | None,
+    class_map: str | None,
+    form: str | None,
+    recipe: str,
+    crops: str | None,
+    baselines: Any,
+    heatmaps: str | None,
+    providers: str | None,
+    threads: int | None,
+    batch: int | None,
+    settings: tuple[str, ...],
+    **_: Any,
+) -> Evaluation:
+    from ..backend.options import parse
+    from ..backend.plan import plan
+    from ..boxes.recipes import fitted
+    from ..evaluation import datasets
+    from ..evaluation.measure import Evaluation
+    from ..maps.kinds import map_name, offers
+    from ..session import Session
+
+    threads, runs = plan(providers, threads, None)
+
+    def maps(contract: Contract) -> set[str]:
+        names = {map_name(fitted(recipe, contract).saliency, contract)}
+        if baselines == "all" and offers("gradient", contract):  # the textbook recipe cuts on it
+            names.add(map_name("gradient", contract))
+        return names
+
+    session = Session(file, providers, threads, maps, parse(settings))
+    note_elsewhere(session)
+    contract = session.contract
+    chosen = fitted(recipe, contract)
+    labelled = datasets.read(
+        dataset,
+        contract.labels,
+        contract.score.classes,
+        images=images,
+        class_map=class_map,
+        synsets=synsets,
+        format=form,
+    )
+    return Evaluation(
+        session,
+        labelled,
+        chosen,
+        None if crops is None else int(crops),
+        baselines,
+        batch,
+        runs,
+        None if heatmaps is None else files.folder(heatmaps),
+    )
+
+
+def _notes(evaluation: Evaluation, recipe: str) -> list[str]:
+    """What is not as it was asked for."""
+    notes = list(evaluation.dataset.notes)
+    if evaluation.recipe.name != recipe:
+        notes.append(
+            f"recipe {evaluation.recipe.name}: the file has no map for recipe {recipe}; export it "
+            "with --output saliency,features."
+        )
+    if evaluation.baselines == "all" and "textbook" not in evaluation.methods:
+        notes.append("no textbook recipe: the file has no gradient map (--output saliency).")
+    return notes
+
+
+def _show(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """The table on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True)
+    if not console.is_terminal:  # in a file or pipe nothing has to fit
+        console.width = 120
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        cells = [
+            f"{cell.text} [dim]({cell.detail})[/dim]" if cell.detail else cell.text
+            for cell in row.cells
+        ]
+        table.add_row(row.name, *cells)
+    console.print(table)

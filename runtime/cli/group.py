@@ -1,0 +1,144 @@
+"""The command line: a group whose commands are imported only when they are run.
+
+``backlit --help`` therefore needs click alone. Data goes to stdout, everything for people to
+stderr. Exit codes: 0 ok, 1 failed with the fix, 2 usage, 3 verification failed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import warnings
+from typing import Any
+
+import click
+
+from ..errors import BacklitError, BacklitWarning, no_opencv
+
+INTERRUPTED = 130
+_EXPORT_PACKAGES = ("onnx", "onnx_ir", "onnxscript", "ml_dtypes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lazy:
+    """Where a command is, under its own name: module (relative to this package), line of help."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Lazy(".demo", "Export the embedded classifier and run it on sample images."),
+    "export": Lazy("...export.cli.export", "Turn a classifier into a Backlit file."),
+    "verify": Lazy("...export.cli.export", "Check a file's gradient; reasons to trust its maps."),
+    "check": Lazy("...export.cli.check", "Say whether a GPU takes a file whole."),
+    "ops": Lazy("...export.cli.export", "List the operators that can be differentiated."),
+    "info": Lazy(".info", "Show what a Backlit file says about itself."),
+    "saliency": Lazy(".run", "Show where the classifier looked."),
+    "localize": Lazy(".run", "Find object boxes from where it looked."),
+    "visualize": Lazy(".visualize", "Draw what scores highest for a class."),
+    "evaluate": Lazy(".evaluate", "Measure its boxes on labelled images."),
+    "build": Lazy(".build", "Build a TensorRT engine ahead of serving."),
+    "bench": Lazy("...export.cli.bench", "Compare its time with peers and a forward pass."),
+    "doctor": Lazy(".info", "Show what is installed and which providers load."),
+}
+"""Name -> command, in the order of the help; ``help`` is the command's own short help."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of ``COMMANDS``."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command.
+
+        Raises:
+            BacklitError: it needs the export extra, which is not installed.
+        """
+        lazy = COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        try:
+            module = importlib.import_module(lazy.module, __package__)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing.split(".")[0] in _EXPORT_PACKAGES or missing.startswith("backlit.export"):
+                raise BacklitError(
+                    f"`backlit {cmd_name}` needs packages that are not installed: {missing}.",
+                    "pip install 'backlit[export]'",
+                ) from error
+            raise
+        command = getattr(module, cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{lazy.module}.{cmd_name} is not a command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name; a misspelt one is an error with a suggestion."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and lines of help, without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors for people become a message on stderr and an exit code."""
+        show = warnings.showwarning
+
+        def show_ours(
+            message: Warning | str, category: type[Warning], *rest: Any, **named: Any
+        ) -> None:
+            if issubclass(category, BacklitWarning):
+                click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {message}", err=True)
+            else:
+                show(message, category, *rest, **named)
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", BacklitWarning)
+                warnings.showwarning = show_ours
+                return super().invoke(ctx)
+        except BacklitError as error:
+            show_error(error)
+            ctx.exit(error.exit_code)
+        except ModuleNotFoundError as error:
+            if error.name != "cv2":
+                raise
+            show_error(no_opencv())
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def show_error(error: BacklitError) -> None:
+    """``error: problem`` and ``fix: ...`` on stderr."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.problem}", err=True)
+    click.echo(f"  {click.style('fix:', bold=True)} {error.fix}", err=True)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  backlit demo -o out
+  backlit export torchvision:resnet50 -o resnet50.backlit.onnx
+  backlit localize resnet50.backlit.onnx photos/*.jpg -o out
+
+Every command answers -h with an example.""",
+)
+@click.version_option(package_name="backlit", message="%(package)s %(version)s")
+def main() -> None:
+    """Where does a trained image classifier look? One ONNX file that says so."""

@@ -1,0 +1,274 @@
+"""What the commands that run a file on images share: options, images, names, lines, progress."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from .. import files
+from ..errors import BacklitError, OptionError
+from ..output.names import Names
+from .picture_options import KINDS
+from .progress import progress
+
+if TYPE_CHECKING:
+    from ..backend.start import Maps
+    from ..maps.kinds import Kind
+    from ..output.run_log import RunLog
+    from ..session import Session
+    from ..stages import Pause
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Line = dict[str, Any]
+Outcome = tuple[str | None, BacklitError | None, Line]
+
+provider_option = click.option(
+    "--provider-option",
+    "settings",
+    multiple=True,
+    metavar="PROVIDER.KEY=VALUE",
+    help="Option of an execution provider over Backlit's own, such as cuda.use_tf32=0; repeat for "
+    "more.",
+)
+"""``--provider-option``; the command takes ``settings``, the texts."""
+
+_OPTIONS = [
+    click.argument("file", type=click.Path()),
+    click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path()),
+    click.option(
+        "--class",
+        "classes",
+        multiple=True,
+        metavar="INDEX|LABEL",
+        help="Class to explain; repeat for more. -1 is the top-scoring class, -2 the second.",
+    ),
+    click.option("--top", type=int, help="Explain the K best classes of each image.  [default: 1]"),
+    click.option("--providers", help="Execution providers that must load, such as cuda,cpu."),
+    provider_option,
+    click.option(
+        "--threads",
+        type=int,
+        help="Threads within an operator on the CPU; as many images are in the network at once as "
+        "leaves a core for each.  [default: 1; all for one image]",
+    ),
+    click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]"),
+]
+
+
+def common(function: Function) -> Function:
+    """The options of both commands."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def crops_option(default: str) -> Callable[[Function], Function]:
+    """``--crops``."""
+    return click.option(
+        "--crops",
+        type=click.Choice(["1", "2", "10"]),
+        help=f"Views whose maps are averaged: the image, with its mirror image, or the paper's "
+        f"ten crops.  [default: {default}]",
+    )
+
+
+_SALIENCY = [
+    click.option(
+        "--samples", type=int, help="smoothgrad: noisy copies of the image.  [default: 50]"
+    ),
+    click.option(
+        "--noise",
+        type=float,
+        help="smoothgrad: the noise's standard deviation, as a share of the image's value range.  "
+        "[default: 0.15]",
+    ),
+    click.option(
+        "--signed",
+        is_flag=True,
+        default=None,
+        help="smoothgrad: average gradients with their signs instead of saliency maps; needs a "
+        "file with gradient, as do ig and gradxinput.",
+    ),
+    click.option("--seed", type=int, help="smoothgrad: of the noise.  [default: 0]"),
+    click.option("--steps", type=int, help="ig: points on the path.  [default: 50]"),
+    click.option(
+        "--baseline",
+        type=click.Choice(["black", "mean", "blur"]),
+        help="ig: the path's begin: black, the classifier's mean colour, or the image blurred.  "
+        "[default: black]",
+    ),
+]
+_BELONGS = {
+    "smoothgrad": ("samples", "noise", "signed", "seed"),
+    "ig": ("steps", "baseline"),
+}
+
+
+def saliency_option(default: str) -> Callable[[Function], Function]:
+    """``--saliency`` and the options of its methods; the command takes ``kind``, or None."""
+    choice = click.option(
+        "--saliency",
+        "name",
+        type=click.Choice(KINDS),
+        help="Which map: the paper's gradient of the score by the pixels; one of feature maps; or "
+        "made of many gradients: SmoothGrad, Integrated Gradients; or gradient times input.  "
+        f"[default: {default}]",
+    )
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def command(*args: Any, name: str | None, **options: Any) -> Any:
+            own = {key: options.pop(key) for keys in _BELONGS.values() for key in keys}
+            given = {key: value for key, value in own.items() if value is not None}
+            return function(*args, kind=_kind(name, given), **options)
+
+        made = cast(Function, command)
+        for option in reversed([choice, *_SALIENCY]):
+            made = option(made)
+        return made
+
+    return decorate
+
+
+def _kind(name: str | None, given: dict[str, Any]) -> Kind | None:
+    """The kind of map that the options say."""
+    for key in given:
+        owner = next(owner for owner, keys in _BELONGS.items() if key in keys)
+        if name != owner:
+            raise OptionError(
+                f"--{key} is an option of {owner}, and --saliency is {name or 'not given'}.",
+                f"add --saliency {owner}, or leave --{key} out.",
+            )
+    if name not in _BELONGS:
+        return cast("Kind | None", name)
+    from ..maps.attribution import IntegratedGradients, SmoothGrad
+
+    return SmoothGrad(**given) if name == "smoothgrad" else IntegratedGradients(**given)
+
+
+class Job:
+    """Images, folder, session and classes of a command, and the lines at the end.
+
+    Attributes:
+        folder: where files go; None: nowhere.
+        session: the open file.
+        class_index: int64 [1,K].
+        runs: batches in the network at once.
+        numbered: the images' files have numbers for names, because a list on stdin may be endless.
+    """
+
+    def __init__(
+        self,
+        ctx: click.Context,
+        output: str | None,
+        file: str,
+        images: tuple[str, ...],
+        classes: tuple[str, ...],
+        top: int | None,
+        providers: str | None,
+        threads: int | None,
+        batch: int | None,
+        settings: tuple[str, ...] = (),
+        maps: Maps = None,
+    ) -> None:
+        if classes and top is not None:
+            raise OptionError("--class and --top contradict each other.", "give one of them.")
+        # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        from ..backend.options import parse
+        from ..backend.plan import plan
+        from ..images.listing import Inputs
+        from ..maps.classes import resolve
+        from ..session import Session
+
+        options = parse(settings)
+        self._ctx, self.batch = ctx, batch
+        self._inputs = Inputs(images)
+        self.numbered = self._inputs.streamed
+        self.folder = None if output is None else files.folder(output)
+        threads, self.runs = plan(providers, threads, self._inputs.total)
+        self.session: Session = Session(file, providers, threads, maps, options)
+        note_elsewhere(self.session)
+        wanted = [int(text) if re.fullmatch(r"-?\d+", text) else text for text in classes]
+        self.class_index = resolve(wanted or None, 1 if top is None else top, self.session.contract)
+        self._names: dict[int, str] = {}
+        self._images = self._named()
+        self._log: RunLog | None = None
+        self._before = self._done = self._failed = 0
+
+    @contextmanager
+    def logged(self, log: RunLog) -> Iterator[RunLog]:
+        """Write the lines into a log, after those that it has."""
+        with log:
+            log.skip(self._images)
+            self._names.clear()
+            self._log, self._before, self._done, self._failed = log, log.done, log.done, log.failed
+            try:
+                yield log
+            except KeyboardInterrupt:
+                click.echo("the same command with --resume goes on from here", err=True)
+                raise
+
+    def sources(self) -> Iterator[str | Pause]:
+        """The images that are not done yet."""
+        return self._images
+
+    def name(self, index: int) -> str:
+        """The name for the files of that result's image, asked for once; empty without a folder."""
+        return self._names.pop(self._before + index, "")
+
+    def lines(self, outcomes: Iterator[Outcome]) -> Iterator[Line]:
+        """The lines of the images, with the errors shown and counted; in the log they are first."""
+        with progress(self._inputs.total, self._before, lines=True) as (step, show):
+            for image, error, line in outcomes:
+                if error is not None:
+                    self._failed += 1
+                    line = {"image": image, "error": error.problem}
+                    show(error)
+                if self._log is not None:
+                    self._log.add(line)
+                self._done += 1
+                yield line
+                step()
+
+    def finish(self) -> None:
+        """Say how many images were done, and end with exit code 1 if one failed."""
+        where = "" if self.folder is None else f", results in {self.folder}"
+        before = f" ({self._before} were done before)" if self._before else ""
+        good = self._done - self._failed
+        click.echo(
+            f"{good} of {self._done} images on {self.session.provider}{before}{where}", err=True
+        )
+        if self._failed:
+            self._ctx.exit(1)
+
+    def _named(self) -> Generator[str | Pause, None, None]:
+        """The images; their files' names are put aside, one for each that is under way."""
+        from ..stages import Pause
+
+        names, number = Names(self.numbered), 0
+        for image in self._inputs:
+            if self.folder is not None and not isinstance(image, Pause):
+                self._names[number] = names.take(image)
+                number += 1
+            yield image
+
+
+def note_elsewhere(session: Session) -> None:
+    """Say on stderr which nodes a GPU provider left to the CPU."""
+    if session.elsewhere:
+        from ..backend.placement import summary
+
+        click.echo(f"note: {summary(session.elsewhere, session.provider)}", err=True)
+
+
+def print_line(line: Line) -> None:
+    """A line of data on stdout."""
+    click.echo(json.dumps(line))

@@ -1,0 +1,203 @@
+"""When the pictures of a run are drawn: as its images come, or all at the end on one scale."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import files
+from ..errors import OutputError
+from ..output.names import Names
+
+if TYPE_CHECKING:
+    from ..drawing.panels import Row
+    from ..drawing.pictures import Explained, Look
+    from ..maps.kinds import Kind
+    from ..output.run_log import RunLog
+    from ..pipeline import Result
+    from ..results import Saliency
+    from .job import Job, Line
+    from .picture_options import Asked
+
+    Rows = Callable[[Explained, Look], list[Row]]
+
+
+_ON_A_PAGE = 60
+
+
+class Pictures:
+    """The pictures of a run, drawn as its images come, or all at the end on one scale.
+
+    Attributes:
+        keep: longest side to which the run must keep images, in pixels; 0: it need not.
+        drawn: there will be pictures.
+        later: they are drawn at the end, from the maps that the run must save.
+        listed: `finish` needs the run's images.
+        look: how they look.
+    """
+
+    def __init__(self, job: Job, asked: Asked, kinds: Mapping[str, Kind], crops: int) -> None:
+        """Plan them.
+
+        Args:
+            job: the run.
+            asked: the options.
+            kinds: the maps by title, the main one first.
+            crops: views of each image.
+        """
+        self._job, self._asked, self._crops, self._kinds = job, asked, crops, kinds
+        self.drawn = job.folder is not None and asked.pictures is not False
+        self.later = self.drawn and asked.scale == "batch"
+        self.listed = self.later or (self.drawn and asked.sheet is not None)
+        self.keep = 0
+        if self.listed and asked.sheet is not None:
+            files.folder(Path(asked.sheet).parent)  # or an error now, not at the end
+        if self.drawn:
+            from ..drawing.pictures import LONGEST, Look
+
+            self.keep = 0 if self.later else LONGEST
+            own = {name: asked.colormap or _colormap(kind) for name, kind in kinds.items()}
+            fixed = asked.scale if isinstance(asked.scale, float) else None
+            tops = {} if fixed is None else dict.fromkeys(kinds, fixed)
+            self.look = Look(asked.panels, own, tops, asked.suffix == "svg")
+
+    def save(self, stem: str, explained: Explained, rows: Rows) -> None:
+        """Draw the picture of one image, if that is to be done now."""
+        if self.keep:
+            self._draw(stem, explained, rows, self.look)
+
+    def save_maps(self, stem: str, explained: Explained) -> None:
+        """Write the maps of one image."""
+        from ..output.formats import save_maps
+
+        for (title, result), path in zip(explained.items(), self._files(stem), strict=True):
+            if result.value is None:
+                raise ValueError(f"{stem} has no map {title}")
+            save_maps(path, result.value.maps)
+
+    def finish(self, entries: Callable[[], Iterable[tuple[str, Line]]], rows: Rows) -> None:
+        """Draw what is to be drawn at the end: all images on one scale, and the page of them.
+
+        Args:
+            entries: name and line of each image of the run, as often as it is called.
+            rows: what a picture shows.
+        """
+        if self.later:
+            self._draw_all(entries, rows)
+        if self.listed and self._asked.sheet is not None:
+            from ..drawing.pictures import page
+
+            first = itertools.islice(_good(entries()), _ON_A_PAGE)
+            page(Path(self._asked.sheet), [self._file(stem) for stem, _ in first])
+
+    def _draw_all(self, entries: Callable[[], Iterable[tuple[str, Line]]], rows: Rows) -> None:
+        from .. import pipeline
+
+        def peaks(entry: tuple[str, Line]) -> list[float]:
+            from ..drawing.panels import peak
+
+            return [max(map(peak, _load(path))) for path in self._files(entry[0])]
+
+        def draw(entry: tuple[str, Line]) -> None:
+            self._draw(entry[0], self._again(*entry), rows, look)
+
+        with closing(pipeline.after(_good(entries()), peaks)) as found:
+            least = [0.0] * len(self._kinds)
+            tops = functools.reduce(lambda one, other: [*map(max, one, other)], found, least)
+        look = dataclasses.replace(self.look, tops=dict(zip(self._kinds, tops, strict=True)))
+        with closing(pipeline.after(_good(entries()), draw)) as done:
+            for _ in done:
+                pass
+
+    def _draw(self, stem: str, explained: Explained, rows: Rows, look: Look) -> None:
+        from ..drawing.pictures import save_rows
+
+        save_rows(self._file(stem), rows(explained, look))
+
+    def _file(self, stem: str) -> Path:
+        return (self._job.folder or Path()) / f"{stem}.{self._asked.suffix}"
+
+    def _files(self, stem: str) -> list[Path]:
+        """NAME.npy for the main map, NAME.KIND.npy for others."""
+        folder = self._job.folder or Path()
+        others = [f"{stem}.{title}.npy" for title in [*self._kinds][1:]]
+        return [folder / f"{stem}.npy", *(folder / name for name in others)]
+
+    def _again(self, stem: str, line: Line) -> Explained:
+        """What the run found out about an image, from its line and its files."""
+        import numpy as np
+
+        from ..drawing.pictures import LONGEST
+        from ..images.load import load
+        from ..images.prepare import prepare, shrink
+        from ..pipeline import Result
+        from ..results import Saliency
+
+        pixels = load(line["image"])
+        prepared = prepare(pixels, self._job.session.contract.image, self._crops)
+        picture = shrink(pixels, LONGEST)
+        rows = line.get("results")
+        classes = [row["class"] for row in rows] if rows is not None else line["classes"]
+        scores = [row["score"] for row in rows] if rows is not None else line["scores"]
+        labels = self._job.session.contract.labels
+
+        def result(path: Path) -> Result[Saliency]:
+            value = Saliency(
+                image=line["image"],
+                width=prepared.width,
+                height=prepared.height,
+                classes=np.array(classes, np.int64),
+                labels=None if labels is None else tuple(labels[index] for index in classes),
+                scores=np.array(scores, np.float32),
+                maps=_load(path),
+                prepared=prepared,
+            )
+            return Result(0, line["image"], value, None, prepared, picture)
+
+        return dict(zip(self._kinds, map(result, self._files(stem)), strict=True))
+
+
+def _good(entries: Iterable[tuple[str, Line]]) -> Iterator[tuple[str, Line]]:
+    return (entry for entry in entries if "error" not in entry[1])
+
+
+def _load(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"the map {path} cannot be read: {error}.",
+            "run again without --resume, into an empty folder.",
+        ) from error
+
+
+def _colormap(kind: Kind) -> str:
+    from ..maps.kinds import signed
+
+    return "blue-orange" if signed(kind) else "inferno"
+
+
+def lockstep(
+    flows: Sequence[Generator[Result[Saliency] | None, None, None]],
+) -> Generator[tuple[Result[Saliency], ...] | None, None, None]:
+    """The results of each image, one of each flow; at a pause all of them yield None."""
+    with ExitStack() as stack:
+        for flow in flows:
+            stack.enter_context(closing(flow))
+        for results in zip(*flows, strict=True):
+            ready = tuple(one for one in results if one is not None)
+            yield ready or None
+
+
+def named(log: RunLog, numbered: bool) -> Iterator[tuple[str, Line]]:
+    """The names of the images' files and the lines of a log."""
+    names = Names(numbered)
+    for line in log.lines():
+        yield names.take(line["image"]), line

@@ -1,0 +1,1 @@
+"""Paths or pixels into prepared pixels, and the way back."""

@@ -1,0 +1,109 @@
+"""The views of an image that are shown to the classifier, and the average of their maps.
+
+The paper (section 3) averages the saliency maps of 10 cropped and mirrored sub-images. All views
+are cut from one *frame*, and the averaged map has the frame's pixels:
+
+* 1 view: the frame itself, of the network's input size;
+* 2 views: the frame and its mirror image;
+* 10 views: the four corners and the centre of a frame that is larger than the input (256 for 224),
+  then the mirror images of those five.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ..contract import ImageInput
+from ..errors import OptionError
+
+CROPS = (1, 2, 10)
+"""The numbers of views that exist."""
+
+
+def check(crops: int) -> int:
+    """``crops`` itself.
+
+    Raises:
+        OptionError: not 1, 2 or 10.
+    """
+    if crops not in CROPS:
+        raise OptionError(
+            f"crops={crops} is not a number of views.",
+            "1 is the image, 2 adds its mirror image, 10 are the paper's crops.",
+        )
+    return int(crops)
+
+
+def frame_size(spec: ImageInput, crops: int) -> tuple[int, int]:
+    """Height and width of the frame in pixels: ``round(size / crop_fraction)`` for 10 views."""
+    if check(crops) == 10:
+        return larger_size(spec)
+    return spec.height, spec.width
+
+
+def larger_size(spec: ImageInput) -> tuple[int, int]:
+    """Height and width that the input size is cut from, 256 for 224 at a fraction of 0.875."""
+    return (
+        max(spec.height, round(spec.height / spec.crop_fraction)),
+        max(spec.width, round(spec.width / spec.crop_fraction)),
+    )
+
+
+def cut(frame: npt.NDArray[np.uint8], height: int, width: int, crops: int) -> npt.NDArray[np.uint8]:
+    """The views of a frame.
+
+    Args:
+        frame: uint8 [fh,fw,C]; of size (height, width) for 1 and 2 views.
+        height: of the network's input in pixels.
+        width: of the network's input in pixels.
+        crops: 1, 2 or 10.
+
+    Returns:
+        uint8 [V,height,width,C] with V = crops; mirror images are the second half.
+    """
+    corners = _corners(frame.shape[0], frame.shape[1], height, width, crops)
+    views = [frame[y : y + height, x : x + width] for y, x in corners]
+    if crops > 1:
+        views += [view[:, ::-1] for view in views]
+    return np.stack(views)
+
+
+def assemble(
+    maps: npt.NDArray[np.float32], frame_height: int, frame_width: int
+) -> npt.NDArray[np.float32]:
+    """Average the maps of the views of one frame, each put back where its view was cut.
+
+    Args:
+        maps: float32 [V,H,W], one per view in the order of ``cut``.
+        frame_height: the frame's height in pixels.
+        frame_width: the frame's width in pixels.
+
+    Returns:
+        float32 [fh,fw]: at each pixel the mean over the views that cover it (paper, section 3);
+        0 where none does, which needs a crop_fraction below one half.
+
+    Raises:
+        OptionError: V is not 1, 2 or 10.
+    """
+    crops, height, width = maps.shape
+    total = np.zeros((frame_height, frame_width), np.float64)
+    covered = np.zeros((frame_height, frame_width), np.int64)
+    corners = _corners(frame_height, frame_width, height, width, check(crops))
+    for index, view in enumerate(maps):
+        y, x = corners[index % len(corners)]
+        mirrored = index >= len(corners)
+        total[y : y + height, x : x + width] += view[:, ::-1] if mirrored else view
+        covered[y : y + height, x : x + width] += 1
+    mean: npt.NDArray[np.float32] = (total / np.maximum(covered, 1)).astype(np.float32)
+    return mean
+
+
+def _corners(
+    frame_height: int, frame_width: int, height: int, width: int, crops: int
+) -> list[tuple[int, int]]:
+    """Top and left of each view before mirroring."""
+    if crops < 10:
+        return [(0, 0)]
+    bottom, right = frame_height - height, frame_width - width
+    return [(0, 0), (0, right), (bottom, 0), (bottom, right), (round(bottom / 2), round(right / 2))]

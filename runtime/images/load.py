@@ -1,0 +1,171 @@
+"""Decode an image: a path, a Pillow image or an array becomes upright RGB or grey pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ..errors import ImageError
+
+Source = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
+
+
+LIMIT_VARIABLE = "BACKLIT_MAX_PIXELS"
+
+
+def load(source: Source, grey: bool = False) -> npt.NDArray[np.uint8]:
+    """Decode an image.
+
+    Reads every format that Pillow reads. The EXIF orientation is applied; transparent pixels are
+    composited on white; 16-bit greys are scaled to 8 bits; CMYK is converted by Pillow's formula
+    (colour profiles are not applied); of an animation the first frame is taken.
+
+    Args:
+        source: a path, a Pillow image, or an array uint8 [H,W,3] (RGB), [H,W,1] or [H,W] (grey).
+        grey: return one channel (ITU-R 601 luma).
+
+    Returns:
+        uint8 [h,w,3] RGB, or [h,w,1].
+
+    Raises:
+        ImageError: missing, empty, truncated, not an image, of zero size, or larger than the limit
+            of pixels (Pillow's ``Image.MAX_IMAGE_PIXELS``; the environment variable
+            ``BACKLIT_MAX_PIXELS`` sets another one).
+    """
+    where = describe(source)
+    if isinstance(source, np.ndarray):
+        picture = _from_array(source, where)
+    elif isinstance(source, Image.Image):
+        picture = _upright_rgb(source, where)
+    elif isinstance(source, str | os.PathLike):
+        picture = _from_file(Path(source), where)
+    else:
+        raise ImageError(
+            f"{type(source).__name__} is not an image.",
+            "give a path, a Pillow image or a uint8 array [H,W,3].",
+        )
+    if grey:
+        return np.asarray(picture.convert("L"))[..., None]
+    return np.asarray(picture)
+
+
+def describe(source: object) -> str:
+    """The name of an image in messages: its path, or what it is."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)  # type: ignore[return-value, unused-ignore]
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", "") or "the Pillow image"
+    return "the array" if isinstance(source, np.ndarray) else type(source).__name__
+
+
+def _from_array(array: npt.NDArray[Any], where: str) -> Image.Image:
+    shape = list(array.shape)
+    if array.dtype != np.uint8:
+        raise ImageError(
+            f"{where} has dtype {array.dtype}, not uint8.",
+            "pass pixels 0..255 as uint8: (x * 255).round().astype(np.uint8) for x in 0..1.",
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
+        raise ImageError(
+            f"{where} has shape {shape}.", "pass [H,W,3] (RGB), [H,W] or [H,W,1] (grey)."
+        )
+    if 0 in array.shape:
+        raise ImageError(f"{where} has shape {shape}: no pixels.", "pass one with pixels.")
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+
+
+def _from_file(path: Path, where: str) -> Image.Image:
+    if path.is_dir():
+        raise ImageError(f"{where} is a folder.", "give the image files inside it.")
+    if not path.exists():
+        raise ImageError(f"{where} does not exist.", "check the path.")
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{where} is empty.", "copy the file again.")
+        with Image.open(path) as image:
+            _check_size(image, where)
+            return _upright_rgb(image, where)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _bomb(str(error).split(", could be")[0], where) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{where} is not an image that Pillow reads.", "convert it to JPEG or PNG."
+        ) from error
+    except OSError as error:
+        raise ImageError(f"{where} cannot be read: {error}.", "check the file.") from error
+
+
+def _check_size(image: Image.Image, where: str) -> None:
+    # Pillow only warns up to twice its limit; a service would be dead by then.
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise _bomb(f"{image.width}x{image.height} pixels, limit {limit}", where)
+
+
+def _bomb(detail: str, where: str) -> ImageError:
+    return ImageError(
+        f"{where} is too large: {detail}.",
+        f"make it smaller, or raise the limit: {LIMIT_VARIABLE}=400000000 in the environment "
+        "(PIL.Image.MAX_IMAGE_PIXELS in Python).",
+    )
+
+
+def _upright_rgb(image: Image.Image, where: str) -> Image.Image:
+    if not image.width or not image.height:
+        raise ImageError(f"{where} is {image.width}x{image.height} pixels.", "give one with pixels")
+    try:
+        image.load()
+        with contextlib.suppress(Exception):  # damaged EXIF must not lose sound pixels
+            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+                image = ImageOps.exif_transpose(image)
+        return _rgb(image, where)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, ...
+        raise ImageError(
+            f"{where} is damaged or truncated ({error}).", "copy the file again, or convert it."
+        ) from error
+
+
+def _rgb(image: Image.Image, where: str) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _eight_bits(np.asarray(image), where)
+    if image.mode == "LAB":
+        profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        return converted if converted is not None else image
+    if image.has_transparency_data:
+        pixels = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
+        canvas = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(canvas, pixels.convert("RGBA")).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(values: npt.NDArray[Any], where: str) -> Image.Image:
+    """Greys of 16 bits (65535 is white) or floats (1 is white) as 8-bit RGB, rounded."""
+    top = 1.0 if values.dtype.kind == "f" else 65535.0
+    # written so that NaN fails too
+    if not (values.min() >= 0 and values.max() <= top):
+        raise ImageError(
+            f"{where} has pixels from {values.min()} to {values.max()}; "
+            f"greys of this kind go from 0 to {top:g}.",
+            "convert it to 8 or 16 bits.",
+        )
+    scaled = np.floor(values.astype(np.float64) * (255.0 / top) + 0.5).astype(np.uint8)
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def _limit_from_environment() -> None:
+    text = os.environ.get(LIMIT_VARIABLE, "")
+    if text.isdecimal() and int(text) > 0:
+        Image.MAX_IMAGE_PIXELS = int(text)
+
+
+_limit_from_environment()

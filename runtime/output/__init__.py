@@ -1,0 +1,1 @@
+"""Results on disk: lines, formats, names, the logs of runs."""

@@ -1,0 +1,218 @@
+"""The lines of a run on disk: they grow as the run goes, and a killed run goes on where it stopped.
+
+``boxes.jsonl`` has one line for each image that is done, in order, each written and flushed when
+the image's other files are there. ``boxes.run.json`` beside it holds what the results depend on and
+whether the run was finished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from ..errors import OptionError, OutputError
+from ..files import alone, problem, whole_file
+from ..stages import Pause
+
+Line = dict[str, Any]
+
+
+class RunLog:
+    """``NAME.jsonl`` of a run. A context manager: leaving it closes the file, whatever happened.
+
+    Attributes:
+        path: the lines.
+        done: how many images have one.
+        failed: how many of those are errors.
+    """
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], resume: bool, name: str = "boxes"
+    ) -> None:
+        """Look at what is there, and change nothing yet.
+
+        Args:
+            folder: an existing folder.
+            settings: JSON object of what the results depend on.
+            resume: go on after the lines that are there; without lines begin anew.
+            name: of the files.
+
+        Raises:
+            OptionError: an unfinished run is there that would be lost, or that had other settings.
+            OutputError: lines cannot be read, or something else wrote them.
+        """
+        self.path = folder / f"{name}.jsonl"
+        self.done = self.failed = 0
+        self._side = folder / f"{name}.run.json"
+        self._previous = folder / f"{name}.previous.jsonl"
+        self._settings, self._resume = json.loads(json.dumps(settings)), resume
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        if not self.path.exists():
+            self._resume = False
+            return
+        before = _read_side(self._side)
+        if resume:
+            self._check(before)
+        elif before is not None and not before["finished"]:
+            raise OptionError(
+                f"{self.path} is of a run that was not finished.",
+                "go on with it by --resume, give -o another folder, or delete that file to begin "
+                "anew.",
+            )
+
+    def skip(self, images: Iterator[str | Pause]) -> None:
+        """Take the images from a list that have a line already.
+
+        Raises:
+            OptionError: the list names other images than the lines.
+            OutputError: a line is damaged.
+        """
+        if not self._resume:
+            return
+        for line, end in self._whole_lines():
+            image = next((one for one in images if not isinstance(one, Pause)), None)
+            if line["image"] != image:
+                named = "the list ends" if image is None else f"the list has {image}"
+                raise OptionError(
+                    f"image {self.done + 1} of {self.path} is {line['image']}, but {named}.",
+                    "give the same images in the same order, more of them only at the end; or give "
+                    "-o another folder.",
+                )
+            self.done += 1
+            self.failed += "error" in line
+            self._end = end
+
+    def add(self, line: Line) -> None:
+        """Append the line of the next image; it is on disk when this returns.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        try:
+            if self._file is None:
+                self._file = self._begin()
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise problem(self.path, error) from error
+        self.done += 1
+        self.failed += "error" in line
+
+    def lines(self) -> Iterator[Line]:
+        """The lines of all images that are done, read from the file."""
+        for line, _ in self._whole_lines():
+            yield line
+
+    def end(self) -> None:
+        """Nothing more will be added: the lines are complete, however the disk fails.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        try:
+            if self._file is None:
+                self._file = self._begin()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise problem(self.path, error) from error
+
+    def finish(self) -> None:
+        """Say that all is written, and let go of the lines of the run before this one.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        try:
+            self._note(finished=True)
+            self._previous.unlink(missing_ok=True)
+        except OSError as error:
+            raise problem(self.path, error) from error
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _begin(self) -> IO[bytes]:
+        """Open the file for the first new line."""
+        if not self._resume:
+            # The lines of a finished run stay until those of this one are complete.
+            if self.path.exists():
+                self.path.replace(self._previous)
+            self._note(finished=False)
+            file = self.path.open("wb")
+            alone(file, self.path)
+            return file
+        file = self.path.open("ab")
+        alone(file, self.path)
+        self._note(finished=False)
+        file.truncate(self._end)  # a line that was torn
+        return file
+
+    def _note(self, finished: bool) -> None:
+        with whole_file(self._side) as file:
+            file.write(json.dumps({"finished": finished, "settings": self._settings}).encode())
+
+    def _check(self, before: Line | None) -> None:
+        if before is None:
+            raise OutputError(
+                f"{self.path} was not written by a run that can be resumed: {self._side.name} is "
+                "missing or damaged.",
+                "give -o another folder, or leave --resume out.",
+            )
+        had = before["settings"]
+        for key, value in self._settings.items():
+            if had.get(key) != value:
+                raise OptionError(
+                    f"the run in {self.path.parent} was begun with {key} "
+                    f"{json.dumps(had.get(key))}, not {json.dumps(value)}.",
+                    "resume with the options it was begun with, or give -o another folder.",
+                )
+
+    def _whole_lines(self) -> Iterator[tuple[Line, int]]:
+        """Each line and where it ends; the last one was torn if it has no end."""
+        try:
+            with self.path.open("rb") as file:
+                end = 0
+                for number, text in enumerate(file, 1):
+                    if not text.endswith(b"\n"):
+                        return
+                    end += len(text)
+                    yield _line(text, f"{self.path}, line {number},"), end
+        except OSError as error:
+            raise OutputError(
+                f"{self.path} cannot be read: {error.strerror}.", "check its rights."
+            ) from error
+
+
+def _line(text: bytes, where: str) -> Line:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or not isinstance(line.get("image"), str):
+        raise OutputError(
+            f"{where} is not the line of an image.", "delete it and all after it, and resume."
+        )
+    return line
+
+
+def _read_side(path: Path) -> Line | None:
+    try:
+        side = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(side, dict) and isinstance(side.get("settings"), dict)
+    return side if whole and "finished" in side else None

@@ -1,0 +1,66 @@
+"""What a run on images gives: maps of an image, and the objects found in it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from .boxes.geometry import Box, Mask
+from .images.prepare import Prepared
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Saliency:
+    """Where the classifier looked in one image, for K classes.
+
+    Attributes:
+        image: path of the image, or None if it was given as pixels.
+        width, height: of the original image in pixels, after EXIF orientation.
+        classes: int64 [K], class indices.
+        labels: their names; None if the file has no labels.
+        scores: float32 [K], unnormalised class scores, averaged over the views.
+        maps: float32 [K,fh,fw], averaged over the views (paper, section 3): max over channels of
+            abs(d score / d image), score per unit of the graph's ``image`` values (section 3.1),
+            or the kind of map that was asked for.
+        prepared: the frame that the maps belong to, and the way back to the original's pixels.
+    """
+
+    image: str | None
+    width: int
+    height: int
+    classes: npt.NDArray[np.int64]
+    labels: tuple[str, ...] | None
+    scores: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32]
+    prepared: Prepared = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Localization:
+    """The objects found in one image, one per explained class.
+
+    Attributes:
+        image: the image's path, None if it was given as pixels.
+        width: of the original image in pixels.
+        height: of the original image in pixels.
+        classes: int64 [K], class indices.
+        labels: K class names; None where the file names none.
+        scores: float32 [K], unnormalised class scores.
+        boxes: K boxes in pixels of the original image; None where nothing was found.
+        masks: bool [K,height,width].
+        saliency: float32 [K,fh,fw], the maps the boxes came from, in pixels of the frame.
+        recipe: name of the recipe.
+    """
+
+    image: str | None
+    width: int
+    height: int
+    classes: npt.NDArray[np.int64]
+    labels: tuple[str | None, ...]
+    scores: npt.NDArray[np.float32]
+    boxes: tuple[Box | None, ...]
+    masks: Mask
+    saliency: npt.NDArray[np.float32]
+    recipe: str
