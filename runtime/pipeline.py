@@ -1,4 +1,4 @@
-"""Many images through a session with bounded memory: decode -> batch -> run -> boxes.
+"""Many images through an open file with bounded memory: decode -> batch -> run -> boxes.
 
 Every step has threads of its own, as many as the machine has cores, because Pillow, ONNX Runtime
 and OpenCV release the interpreter's lock: whichever step is the slowest gets the cores. Between
@@ -14,25 +14,24 @@ import os
 import queue
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import BacklitError, ImageError, OptionError
+from .errors import ImageError, OptionError
 from .images import crops as crops_module
 from .images import prepare as preparing
 from .images.load import Source, load
-from .images.prepare import Prepared
 from .maps.explain import explain
 from .maps.kinds import Kind
-from .results import Saliency
+from .results import Result, Saliency
 from .stages import Pause, ahead, cores, given, one_opencv_thread
 
 if TYPE_CHECKING:
+    from .backend.runner import Runner
     from .boxes.recipes import Recipe
     from .results import Localization
-    from .session import Session
 
 Value = TypeVar("Value")
 Item = TypeVar("Item")
@@ -40,29 +39,8 @@ Made = TypeVar("Made")
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Result(Generic[Value]):
-    """What became of one image: a value, or the error that its pixels or path caused.
-
-    Attributes:
-        index: position among the images given.
-        image: its path, or None if it was given as pixels.
-        value: the result; None after an error.
-        error: why there is none.
-        prepared: the frame that the maps belong to; None after an error.
-        picture: uint8 [h,w,3], the decoded image or a reduced one, where it was asked for.
-    """
-
-    index: int
-    image: str | None
-    value: Value | None
-    error: BacklitError | None = None
-    prepared: Prepared | None = None
-    picture: Pixels | None = None
-
-
 def saliency_results(
-    session: Session,
+    runner: Runner,
     sources: Iterable[Source],
     class_index: npt.NDArray[np.int64],
     crops: int = 1,
@@ -76,7 +54,7 @@ def saliency_results(
     """Saliency maps of many images, in order.
 
     Args:
-        session: an open file.
+        runner: an open file.
         sources: the images; read lazily.
         class_index: int64 [1,K] for all images, or [N,K]; from ``saliency.resolve``.
         crops: views whose maps are averaged: 1, 2 or 10.
@@ -91,14 +69,14 @@ def saliency_results(
         ModelError: ONNX Runtime fails.
     """
     flow = saliency_flow(
-        session, sources, class_index, crops, batch,
+        runner, sources, class_index, crops, batch,
         keep=keep, workers=workers, runs=runs, kind=kind,
     )  # fmt: skip
     return given(flow)
 
 
 def saliency_flow(
-    session: Session,
+    runner: Runner,
     sources: Iterable[Source | Pause],
     class_index: npt.NDArray[np.int64],
     crops: int = 1,
@@ -115,14 +93,14 @@ def saliency_flow(
     a smaller batch, and then None is yielded.
     """
     crops_module.check(crops)
-    views = _batch(session, batch, class_index.shape[1])
-    decoded = _decode(session, sources, crops, keep, views, _workers(workers))
+    views = _batch(runner, batch, class_index.shape[1])
+    decoded = _decode(runner, sources, crops, keep, views, _workers(workers))
     images = max(1, views // crops)
-    return _saliency(session, decoded, class_index, images, views, max(1, runs), kind)
+    return _saliency(runner, decoded, class_index, images, views, max(1, runs), kind)
 
 
 def localize_results(
-    session: Session,
+    runner: Runner,
     sources: Iterable[Source],
     class_index: npt.NDArray[np.int64],
     recipe: Recipe,
@@ -135,7 +113,7 @@ def localize_results(
     """Boxes and masks of many images, in order; arguments as in ``saliency_results``."""
     views = crops_module.check(recipe.crops if crops is None else crops)
     maps = saliency_results(
-        session, sources, class_index, views, batch,
+        runner, sources, class_index, views, batch,
         workers=workers, runs=runs, kind=recipe.saliency,
     )  # fmt: skip
     return after(maps, lambda result: boxes(result, recipe), workers)
@@ -198,14 +176,14 @@ def after(
 
 
 def _decode(
-    session: Session,
+    runner: Runner,
     sources: Iterable[Source | Pause],
     crops: int,
     keep: int,
     batch: int,
     workers: int,
 ) -> Generator[Result[Saliency] | None, None, None]:
-    spec = session.contract.image
+    spec = runner.contract.image
 
     def decode(numbered: tuple[int, Source]) -> Result[Saliency]:
         index, source = numbered
@@ -235,7 +213,7 @@ def _numbered(
 
 
 def _saliency(
-    session: Session,
+    runner: Runner,
     decoded: Generator[Result[Saliency] | None, None, None],
     class_index: npt.NDArray[np.int64],
     images: int,
@@ -243,16 +221,16 @@ def _saliency(
     runs: int,
     kind: Kind,
 ) -> Generator[Result[Saliency] | None, None, None]:
-    sessions: queue.SimpleQueue[Session] = queue.SimpleQueue()
+    runners: queue.SimpleQueue[Runner] = queue.SimpleQueue()
     for number in range(runs):
-        sessions.put(session.sibling() if number else session)
+        runners.put(runner.sibling() if number else runner)
 
     def run(group: list[Result[Saliency]]) -> list[Result[Saliency]]:
-        own = sessions.get()
+        own = runners.get()
         try:
             return list(_explain_group(own, group, class_index, batch, kind))
         finally:
-            sessions.put(own)
+            runners.put(own)
 
     with ThreadPoolExecutor(runs, thread_name_prefix="backlit-run") as pool:
         # One more than run, so that the network never waits for whoever takes the results.
@@ -285,7 +263,7 @@ def _groups(
 
 
 def _explain_group(
-    session: Session,
+    runner: Runner,
     group: list[Result[Saliency]],
     class_index: npt.NDArray[np.int64],
     batch: int,
@@ -294,8 +272,8 @@ def _explain_group(
     ready = [(one.index, one.prepared) for one in group if one.prepared is not None]
     rows = [index if len(class_index) > 1 else 0 for index, _ in ready]
     images = [prepared for _, prepared in ready]
-    explained = iter(explain(session, images, class_index[rows], batch, kind) if ready else ())
-    labels = session.contract.labels
+    explained = iter(explain(runner, images, class_index[rows], batch, kind) if ready else ())
+    labels = runner.contract.labels
     for result in group:
         prepared = result.prepared
         if prepared is None:
@@ -315,10 +293,10 @@ def _explain_group(
         yield dataclasses.replace(result, value=value)
 
 
-def _batch(session: Session, batch: int | None, classes: int) -> int:
+def _batch(runner: Runner, batch: int | None, classes: int) -> int:
     """Views per run. Every class has its own backward pass, so its memory counts like a view's."""
     if batch is None:
-        views = 4 if session.provider in ("cpu", "openvino") else 32
+        views = 4 if runner.provider in ("cpu", "openvino") else 32
         return max(1, min(views, 8 * views // classes))
     if batch < 1:
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")

@@ -1,14 +1,19 @@
-"""What a run on images gives: maps of an image, and the objects found in it."""
+"""What a run on images gives: the maps of an image, the objects found in it, or its error."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .boxes.geometry import Box, Mask
+from .errors import BacklitError
 from .images.prepare import Prepared
+
+Value = TypeVar("Value")
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,3 +69,24 @@ class Localization:
     masks: Mask
     saliency: npt.NDArray[np.float32]
     recipe: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result(Generic[Value]):
+    """What became of one image: a value, or the error that its pixels or path caused.
+
+    Attributes:
+        index: position among the images given.
+        image: its path, or None if it was given as pixels.
+        value: the result; None after an error.
+        error: why there is none.
+        prepared: the frame that the maps belong to; None after an error.
+        picture: uint8 [h,w,3], the decoded image or a reduced one, where it was asked for.
+    """
+
+    index: int
+    image: str | None
+    value: Value | None
+    error: BacklitError | None = None
+    prepared: Prepared | None = None
+    picture: Pixels | None = None

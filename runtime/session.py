@@ -1,29 +1,22 @@
-"""Open a Backlit file and run it: scores, saliency maps, boxes."""
+"""Open a Backlit file and run it on images: scores, maps, boxes."""
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from . import pipeline
-from .backend.cuda.device import DeviceBindings
-from .backend.interface import dims_text, normalise
-from .backend.options import Options
-from .backend.outputs import DeviceOutputs, Outputs
-from .backend.providers import model_error
-from .backend.start import Maps, start
-from .errors import BacklitError, ClassError, OptionError, no_opencv
+from .backend.runner import Runner
+from .errors import no_opencv
 from .images.load import Source
-from .maps.classes import Classes, find, resolve
+from .maps.classes import Classes, resolve
 from .maps.kinds import Kind
-from .results import Saliency
+from .results import Result, Saliency
 
 if TYPE_CHECKING:
     from .boxes.recipes import Recipe
@@ -33,123 +26,12 @@ Images = Source | Iterable[Source]
 Value = TypeVar("Value")
 
 
-class Session:
-    """A Backlit file, ready to run. Safe to use from several threads.
+class Session(Runner):
+    """A Backlit file, ready to run on images. Safe to use from several threads.
 
-    On a CPU runs take turns; on a GPU one is filled and another emptied while a third computes.
-
-    Attributes:
-        path: the file.
-        contract: its metadata.
-        provider: short name of the execution provider that it really runs on.
-        options: of providers, as given.
-        elsewhere: nodes of the graph that a GPU provider left to another, which costs copies in
-            every run; computations of shapes, which are on the CPU on purpose, aside.
+    ``run`` and ``run_dlpack`` (`Runner`) take arrays of the file's size; ``saliency`` and
+    ``localize`` take images of any size, and give results in the pixels of the original.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        providers: str | Sequence[str] | None = None,
-        threads: int | None = None,
-        maps: Maps = None,
-        options: Options | None = None,
-    ) -> None:
-        """Open a file.
-
-        Args:
-            path: a Backlit file.
-            providers: short names (tensorrt, cuda, openvino, cpu) that must all load, in order of
-                preference. None: the best that really loads.
-            threads: threads within an operator on the CPU; None: one per physical core.
-            maps: names of the maps that will be asked for, or a function that gives them for the
-                file's metadata; None: all. What only others need is not computed: without
-                ``saliency`` and ``gradient``, most of the backward pass.
-
-            options: of providers, by short name, over those that Backlit chooses:
-                ``{"cuda": {"use_tf32": "0"}}``.
-
-        Raises:
-            OptionError: the file has no such map; or an option is none.
-            ModelError: not an ONNX file, damaged, or its graph is not the one its metadata says.
-            ContractError: an ONNX file without Backlit's metadata, or of another schema.
-            ProviderError: a provider that was named does not load.
-        """
-        self.path = os.fspath(path)
-        self.options = {name: dict(own) for name, own in (options or {}).items()}
-        running = start(self.path, providers, threads, maps, options)
-        self.provider, self.contract = running.provider, running.contract
-        self.elsewhere = running.opened.elsewhere
-        self._bindings = running.bindings
-
-    def __repr__(self) -> str:
-        return f"Session({self.path!r}, provider={self.provider!r})"
-
-    def sibling(self) -> Session:
-        """The same open file, its weights shared, with buffers of its own: runs beside this one."""
-        other = copy.copy(self)
-        other._bindings = self._bindings.fresh()
-        return other
-
-    def run(
-        self,
-        images: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
-        class_index: npt.NDArray[np.int64],
-    ) -> Outputs:
-        """Run the graph once.
-
-        Args:
-            images: uint8 [N,H,W,C] of the file's size, RGB or grey; for a file with float32 input
-                this is normalised as its metadata says, or give float32 [N,C,H,W] as it takes it.
-            class_index: int64 [N,K]; >= 0 a class, -1 the top-scoring class, -2 the second, ...
-
-        Raises:
-            OptionError: the images are not of the file's type or shape.
-            ClassError: class_index is not [N,K] or out of range.
-            ModelError: ONNX Runtime fails.
-        """
-        batch = self._input(images)
-        index = self._index(class_index, len(batch))
-        scores, classes, score, *maps = self._running(self._bindings.run, batch, index)
-        names = [made.name for made in self.contract.maps]
-        return Outputs(scores, classes, score, dict(zip(names, maps, strict=True)))
-
-    def run_dlpack(
-        self, images: Any, class_index: npt.NDArray[np.int64] | None = None
-    ) -> DeviceOutputs[Any]:
-        """Run the graph on images that are where it runs, and leave the results there.
-
-        On a GPU nothing touches the host but ``class_index``, and the results may not be computed
-        yet: whoever takes them by DLPack gives a stream of its own, which waits for them.
-        ``torch.from_dlpack(outputs["saliency"])`` is a tensor on the GPU.
-
-        Args:
-            images: a contiguous array or tensor with ``__dlpack__`` (torch, CuPy, JAX; NumPy on a
-                CPU), as the file takes it: uint8 [N,H,W,C], or float32 [N,C,H,W] with float32
-                input.
-            class_index: int64 [N,K] on the host, as in ``run``; None: the top-scoring class.
-
-        Raises:
-            OptionError: the images are on another device, or not of the file's type or shape; or
-                there are more classes than TensorRT's engine takes.
-            ClassError: class_index is not [N,K] or out of range.
-            ModelError: ONNX Runtime fails.
-        """
-        count = int(images.shape[0])
-        top = np.full((count, 1), -1, np.int64)
-        index = self._index(top if class_index is None else class_index, count)
-        if isinstance(self._bindings, DeviceBindings):
-            found: Sequence[Any] = self._running(self._bindings.run_dlpack, images, index)
-        else:
-            array = np.from_dlpack(images)
-            if array.dtype != self.contract.image.dtype:  # as on a GPU: nothing is normalised
-                raise OptionError(
-                    f"the images are {array.dtype}.", f"give {self.contract.image.dtype}."
-                )
-            found = self._running(self._bindings.run, self._input(array), index)
-        scores, classes, score, *maps = found
-        names = [made.name for made in self.contract.maps]
-        return DeviceOutputs(scores, classes, score, dict(zip(names, maps, strict=True)))
 
     def saliency(
         self,
@@ -225,41 +107,6 @@ class Session:
         index = resolve(classes, top, self.contract, len(sources))
         return _values(pipeline.localize_results(self, sources, index, chosen, crops, batch))
 
-    def _running(self, function: Callable[..., Value], *arguments: Any) -> Value:
-        try:
-            return function(*arguments)
-        except BacklitError:
-            raise
-        except Exception as error:  # ONNX Runtime's exceptions share no other base
-            raise model_error(self.path, error, (self.provider,)) from error
-
-    def _input(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        spec = self.contract.image
-        pixels = (spec.height, spec.width, spec.channels)
-        planes = (spec.channels, spec.height, spec.width)
-        if images.dtype == np.uint8 and images.ndim == 4 and images.shape[1:] == pixels:
-            return normalise(images, self.contract) if spec.dtype == "float32" else images
-        if images.dtype == spec.dtype == "float32" and images.shape[1:] == planes:
-            return images
-        takes = f"uint8 {dims_text(pixels)}"
-        if spec.dtype == "float32":
-            takes += f" or float32 {dims_text(planes)}"
-        raise OptionError(
-            f"the images are {images.dtype} {list(images.shape)}; {self.path} takes {takes}.",
-            "use Session.saliency, which resizes, or backlit.runtime.image.prepare.",
-        )
-
-    def _index(self, class_index: npt.NDArray[Any], images: int) -> npt.NDArray[np.int64]:
-        index = np.asarray(class_index)
-        if index.dtype.kind != "i" or index.ndim != 2 or len(index) != images or not index.size:
-            raise ClassError(
-                f"class_index is {index.dtype} {list(index.shape)} for {images} images.",
-                f"pass int64 [{images},K] with K >= 1.",
-            )
-        for value in (index.min(), index.max()):
-            find(int(value), self.contract)
-        return index.astype(np.int64)
-
 
 def many(images: Images) -> list[Source]:
     """One or many images as a list; an array [N,H,W,C] is N images."""
@@ -272,7 +119,7 @@ def many(images: Images) -> list[Source]:
     return [images]
 
 
-def _values(results: Generator[pipeline.Result[Value], None, None]) -> list[Value]:
+def _values(results: Generator[Result[Value], None, None]) -> list[Value]:
     values = []
     with closing(results):  # ends its threads at the first error
         for result in results:

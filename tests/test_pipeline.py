@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backlit.runtime import Session, pipeline, stages
+from backlit.runtime import Session, pipeline
+from backlit.runtime.backend import plan as planning
 from backlit.runtime.boxes.recipes import RECIPES
 from backlit.runtime.errors import OptionError
 from backlit.runtime.images.listing import Inputs
@@ -179,16 +180,16 @@ def test_masks_are_made_when_asked_for(session):
     ],
 )
 def test_cores_are_shared_out(monkeypatch, usable, threads, images, plan):
-    monkeypatch.setattr(stages, "cores", lambda: usable)
-    assert stages.plan("cpu", threads, images) == plan
+    monkeypatch.setattr(planning, "cores", lambda: usable)
+    assert planning.plan("cpu", threads, images) == plan
 
 
 def test_gpus_compute_one_batch_and_copy_another(monkeypatch):
-    monkeypatch.setattr(stages, "candidates", lambda providers: [("cuda", "cpu")])
-    assert stages.plan(None, None, 5000) == (None, 2)
-    assert stages.plan(None, None, 1) == (None, 1)
-    monkeypatch.setattr(stages, "candidates", lambda providers: [("openvino",)])
-    assert stages.plan(None, None, 5000) == (None, 1)
+    monkeypatch.setattr(planning, "candidates", lambda providers: [("cuda", "cpu")])
+    assert planning.plan(None, None, 5000) == (None, 2)
+    assert planning.plan(None, None, 1) == (None, 1)
+    monkeypatch.setattr(planning, "candidates", lambda providers: [("openvino",)])
+    assert planning.plan(None, None, 5000) == (None, 1)
 
 
 # The images of a command line

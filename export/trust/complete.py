@@ -19,7 +19,7 @@ from ...runtime.maps import attribution
 from ...runtime.maps.attribution import Baseline, IntegratedGradients
 
 if TYPE_CHECKING:
-    from ...runtime.session import Session
+    from ...runtime.backend.runner import Runner
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Completeness:
 
 
 def measure(
-    session: Session,
+    runner: Runner,
     views: npt.NDArray[np.uint8],
     classes: npt.NDArray[np.int64],
     steps: Sequence[int] = STEPS,
@@ -59,7 +59,7 @@ def measure(
     """Integrate along the path from black with more and more steps.
 
     Args:
-        session: an open file with ``gradient``.
+        runner: an open file with ``gradient``.
         views: uint8 [N,H,W,C].
         classes: int64 [N].
         steps: numbers of points on the path.
@@ -75,12 +75,12 @@ def measure(
         view, index = views[n : n + 1], classes[n : n + 1, None]
         for count in steps:
             method = IntegratedGradients(count, BASELINE)
-            found, gained = attribution.completeness(session, view, index, method, batch)
+            found, gained = attribution.completeness(runner, view, index, method, batch)
             sums[count][n], gain[n] = found[0, 0], gained[0, 0]
             done()
-        values = attribution.graph_values(session, view)
-        way = values.astype(np.float64) - attribution.baseline_values(session, view, BASELINE)
-        if session.contract.image.layout == "NHWC":
+        values = attribution.graph_values(runner, view)
+        way = values.astype(np.float64) - attribution.baseline_values(runner, view, BASELINE)
+        if runner.contract.image.layout == "NHWC":
             way = way.transpose(0, 3, 1, 2)
-        plain[n] = (session.run(values, index)["gradient"][:, 0] * way).sum()
+        plain[n] = (runner.run(values, index)["gradient"][:, 0] * way).sum()
     return Completeness(gain, sums, plain)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from ...runtime.contract import Contract
 
 if TYPE_CHECKING:
-    from ...runtime.session import Session
+    from ...runtime.backend.runner import Runner
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ class Curves:
 
 
 def curves(
-    session: Session,
+    runner: Runner,
     views: Pixels,
     classes: Index,
     orders: Mapping[str, Index],
@@ -69,7 +69,7 @@ def curves(
     """Measure orders of pixels; only scores are run.
 
     Args:
-        session: an open file; one opened with ``maps=()`` computes nothing but scores.
+        runner: an open file; one opened with ``maps=()`` computes nothing but scores.
         views: uint8 [N,H,W,C].
         classes: int64 [N], the class whose probability is followed.
         orders: by name int64 [N,H*W]: all pixels of each image, the first to be moved first.
@@ -86,15 +86,15 @@ def curves(
     for n, view in enumerate(views):
         ways: dict[Kind, tuple[Pixels, Pixels]] = {
             "insertion": (blurred(view), view),
-            "deletion": (view, blank(view.shape, session.contract)),
+            "deletion": (view, blank(view.shape, runner.contract)),
         }
         # The first and the last picture do not depend on the order: run once for all.
         for place, (start, end) in enumerate(ways.values()):
-            first, last = _probabilities(session, np.stack([start, end]), int(classes[n]), batch)
+            first, last = _probabilities(runner, np.stack([start, end]), int(classes[n]), batch)
             for name, values in found.items():
                 values[place, n, 0], values[place, n, -1] = first, last
                 pictures = moved(start, end, orders[name][n], counts[1:-1])
-                values[place, n, 1:-1] = _probabilities(session, pictures, int(classes[n]), batch)
+                values[place, n, 1:-1] = _probabilities(runner, pictures, int(classes[n]), batch)
         done()
     return {name: Curves(share, values[0], values[1]) for name, values in found.items()}
 
@@ -165,9 +165,9 @@ def probabilities(scores: npt.NDArray[np.floating], contract: Contract) -> Float
     return shares
 
 
-def _probabilities(session: Session, pictures: Pixels, index: int, batch: int) -> Floats:
+def _probabilities(runner: Runner, pictures: Pixels, index: int, batch: int) -> Floats:
     """The probability of one class in some pictures: float64 [n]."""
     parts = [pictures[at : at + batch] for at in range(0, len(pictures), batch)]
-    scores = [session.run(part, np.full((len(part), 1), index)).scores for part in parts]
-    found: Floats = probabilities(np.concatenate(scores), session.contract)[:, index]
+    scores = [runner.run(part, np.full((len(part), 1), index)).scores for part in parts]
+    found: Floats = probabilities(np.concatenate(scores), runner.contract)[:, index]
     return found

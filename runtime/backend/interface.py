@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ..contract import KEY, Contract, ImageInput, Map
-from ..errors import ModelError
+from ..errors import ClassError, ModelError
 
 Shape = tuple[int, int]
 """Images N and classes K of a run."""
 Spec = tuple[tuple[int, ...], type[np.generic]]
 """Dimensions and type of a tensor."""
+
+MOST_RANKS = 1000
+"""The graph ranks this many classes at most (TensorRT's limit of TopK is 3840)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +86,21 @@ def read_metadata(session: Any, where: str, kept: Collection[str] | None = None)
                 "the file was changed after its export: export the model again.",
             )
     return contract
+
+
+def check_class(index: int, contract: Contract) -> int:
+    """A class index, or a negative rank, that the graph takes.
+
+    Raises:
+        ClassError: it is out of range.
+    """
+    count = contract.score.classes
+    if -min(count, MOST_RANKS) <= index < count:
+        return index
+    raise ClassError(
+        f"class {index} is out of range: the file has classes 0 to {count - 1}.",
+        f"choose one of them, or a rank from -1 (the best) to -{min(count, MOST_RANKS)}.",
+    )
 
 
 def _dims(made: Map, spec: ImageInput) -> tuple[int, ...]:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from ..drawing.pictures import Explained, Look
     from ..maps.kinds import Kind
     from ..output.run_log import RunLog
-    from ..pipeline import Result
-    from ..results import Saliency
+    from ..results import Result, Saliency
     from .job import Job, Line
     from .picture_options import Asked
 
@@ -135,8 +134,7 @@ class Pictures:
         from ..drawing.pictures import LONGEST
         from ..images.load import load
         from ..images.prepare import prepare, shrink
-        from ..pipeline import Result
-        from ..results import Saliency
+        from ..results import Result, Saliency
 
         pixels = load(line["image"])
         prepared = prepare(pixels, self._job.session.contract.image, self._crops)

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from ..drawing.panels import Row
     from ..drawing.pictures import Explained, Look
     from ..maps.kinds import Kind
-    from ..pipeline import Result
-    from ..results import Localization, Saliency
+    from ..results import Localization, Result, Saliency
 
 
 @click.command(

@@ -22,7 +22,7 @@ from .raster import PAPER, contact_sheet, raster
 
 if TYPE_CHECKING:
     from ..maps.classmodel import ClassModel
-    from ..pipeline import Result
+    from ..results import Result
 
     Explained = Mapping[str, Result[Saliency]]
 

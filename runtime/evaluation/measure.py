@@ -31,8 +31,7 @@ from ..images.prepare import prepare
 from ..maps.classes import ranks
 from ..maps.kinds import offers
 from ..output.records import Log, Record
-from ..pipeline import Result
-from ..results import Saliency
+from ..results import Result, Saliency
 from ..session import Session
 from .datasets import Dataset, Example
 from .maps import Map, centred_map, heatmap_paths, measures, save_heatmap, score_map

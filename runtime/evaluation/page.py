@@ -15,7 +15,7 @@ from ..drawing.html import Case, Cell, Gallery, Picture, Report, Row, Table, jpe
 from ..drawing.panels import blended, resized
 from ..drawing.raster import BRIGHT, rectangle
 from ..output.records import Log, Record
-from ..results import Localization
+from ..results import Localization, Result
 from .datasets import Example
 from .measure import CENTRED, Evaluation
 from .summary import Metric, Pick
@@ -186,7 +186,7 @@ def _case(
     evaluation: Evaluation,
     pick: Pick,
     record: Record,
-    result: pipeline.Result[Localization],
+    result: Result[Localization],
     most: int,
 ) -> Case:
     found, small, prepared = result.value, result.picture, result.prepared

@@ -24,7 +24,7 @@ from ..errors import OptionError
 
 if TYPE_CHECKING:
     from ..backend.outputs import Outputs
-    from ..session import Session
+    from ..backend.runner import Runner
 
 Floats = npt.NDArray[np.float32]
 Sums = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ Many = SmoothGrad | IntegratedGradients
 
 
 def maps(
-    session: Session, views: npt.NDArray[np.uint8], index: Index, method: Many, batch: int
+    runner: Runner, views: npt.NDArray[np.uint8], index: Index, method: Many, batch: int
 ) -> Floats:
     """Maps of some views: `smoothgrad`, or `integrated_gradients`.
 
@@ -105,17 +105,17 @@ def maps(
         float32 [V,K,H,W].
     """
     if isinstance(method, SmoothGrad):
-        return smoothgrad(session, views, index, method, batch)
-    return integrated_gradients(session, views, index, method, batch).astype(np.float32)
+        return smoothgrad(runner, views, index, method, batch)
+    return integrated_gradients(runner, views, index, method, batch).astype(np.float32)
 
 
 def smoothgrad(
-    session: Session, views: npt.NDArray[np.uint8], index: Index, method: SmoothGrad, batch: int
+    runner: Runner, views: npt.NDArray[np.uint8], index: Index, method: SmoothGrad, batch: int
 ) -> Floats:
     """SmoothGrad maps of some views.
 
     Args:
-        session: an open file with ``saliency`` or ``gradient``.
+        runner: an open file with ``saliency`` or ``gradient``.
         views: uint8 [V,H,W,C].
         index: int64 [V,K], classes >= 0; a rank would change its meaning from copy to copy.
         method: how many copies, and how noisy.
@@ -124,7 +124,7 @@ def smoothgrad(
     Returns:
         float32 [V,K,H,W], score per unit of the graph's ``image`` values.
     """
-    x = graph_values(session, views)
+    x = graph_values(runner, views)
     axes = tuple(range(1, x.ndim))
     spread = x.max(axes, keepdims=True).astype(np.float32) - x.min(axes, keepdims=True)
     deviation = np.float32(method.noise) * spread
@@ -138,13 +138,13 @@ def smoothgrad(
     def measure(outputs: Outputs, _: list[int]) -> Floats:
         return outputs["gradient"] if method.signed else outputs.saliency
 
-    channels = (session.contract.image.channels,) if method.signed else ()
-    mean = _weighted(session, index, batch, copies(), measure, channels)
+    channels = (runner.contract.image.channels,) if method.signed else ()
+    mean = _weighted(runner, index, batch, copies(), measure, channels)
     return (np.abs(mean).max(2) if method.signed else mean).astype(np.float32)
 
 
 def integrated_gradients(
-    session: Session,
+    runner: Runner,
     views: npt.NDArray[np.uint8],
     index: Index,
     method: IntegratedGradients,
@@ -153,7 +153,7 @@ def integrated_gradients(
     """Integrated Gradients of some views, with their signs.
 
     Args:
-        session: an open file with ``gradient``.
+        runner: an open file with ``gradient``.
         views: uint8 [V,H,W,C].
         index: int64 [V,K], classes >= 0.
         method: how many steps, and from where.
@@ -166,30 +166,30 @@ def integrated_gradients(
     Raises:
         OptionError: the file's rule of ReLU is not the gradient's, so that nothing adds up.
     """
-    if (rule := session.contract.relu) != "gradient":
+    if (rule := runner.contract.relu) != "gradient":
         raise OptionError(
-            f"{session.path} returns {rule} maps, and Integrated Gradients are made of gradients.",
+            f"{runner.path} returns {rule} maps, and Integrated Gradients are made of gradients.",
             "export the classifier without --relu.",
         )
-    x = graph_values(session, views).astype(np.float32)
-    start = baseline_values(session, views, method.baseline).astype(np.float32)
+    x = graph_values(runner, views).astype(np.float32)
+    start = baseline_values(runner, views, method.baseline).astype(np.float32)
     way = x - start
-    planes = _planes(session, way)[:, None]
+    planes = _planes(runner, way)[:, None]
     nodes, weights = np.polynomial.legendre.leggauss(method.steps)  # on -1..1
 
     def path() -> Iterator[tuple[float, npt.NDArray[Any]]]:
         for node, weight in zip(nodes, weights, strict=True):
             point = start + np.float32((node + 1) / 2) * way
-            yield weight / 2, _shown(point, np.dtype(session.contract.image.dtype))
+            yield weight / 2, _shown(point, np.dtype(runner.contract.image.dtype))
 
     return _weighted(
-        session, index, batch, path(),
+        runner, index, batch, path(),
         lambda outputs, rows: np.asarray((outputs["gradient"] * planes[rows]).sum(2)),
     )  # fmt: skip
 
 
 def completeness(
-    session: Session,
+    runner: Runner,
     views: npt.NDArray[np.uint8],
     index: Index,
     method: IntegratedGradients,
@@ -202,55 +202,55 @@ def completeness(
     Returns:
         float64 [V,K] each: the sum over pixels, and score(image) - score(baseline).
     """
-    found = integrated_gradients(session, views, index, method, batch).sum((2, 3))
+    found = integrated_gradients(runner, views, index, method, batch).sum((2, 3))
 
     def score(values: npt.NDArray[Any]) -> Sums:
         parts = (slice(at, at + batch) for at in range(0, len(values), batch))
-        scores = [session.run(values[part], index[part]).score for part in parts]
+        scores = [runner.run(values[part], index[part]).score for part in parts]
         return np.concatenate(scores).astype(np.float64)
 
-    gain = score(graph_values(session, views))
-    return found, gain - score(baseline_values(session, views, method.baseline))
+    gain = score(graph_values(runner, views))
+    return found, gain - score(baseline_values(runner, views, method.baseline))
 
 
-def gradient_times_input(session: Session, outputs: Outputs, values: npt.NDArray[Any]) -> Floats:
+def gradient_times_input(runner: Runner, outputs: Outputs, values: npt.NDArray[Any]) -> Floats:
     """Gradient times input of a run, with its signs (Shrikumar et al. 2016, arXiv 1605.01713).
 
     Args:
-        session: an open file with ``gradient``.
+        runner: an open file with ``gradient``.
         outputs: of the run.
         values: what was run, in the graph's own values (`graph_values`).
 
     Returns:
         float32 [N,K,H,W], in units of the score: the sum over channels of ``gradient * value``.
     """
-    planes = _planes(session, values.astype(np.float32))[:, None]
+    planes = _planes(runner, values.astype(np.float32))[:, None]
     return np.asarray((outputs["gradient"] * planes).sum(2))
 
 
-def graph_values(session: Session, views: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+def graph_values(runner: Runner, views: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     """Views uint8 [V,H,W,C] as the graph takes them: themselves, or float32 [V,C,H,W]."""
-    if session.contract.image.dtype == "uint8":
+    if runner.contract.image.dtype == "uint8":
         return views
-    return normalise(views, session.contract)
+    return normalise(views, runner.contract)
 
 
 def baseline_values(
-    session: Session, views: npt.NDArray[np.uint8], baseline: Baseline
+    runner: Runner, views: npt.NDArray[np.uint8], baseline: Baseline
 ) -> npt.NDArray[Any]:
     """The baseline of each view uint8 [V,H,W,C], as the graph takes it."""
     if baseline == "black":
-        return graph_values(session, np.zeros_like(views))
+        return graph_values(runner, np.zeros_like(views))
     if baseline == "blur":
-        return graph_values(session, np.stack([_blurred(view) for view in views]))
-    if session.contract.image.dtype == "float32":
-        return np.zeros_like(graph_values(session, views))
-    mean = np.broadcast_to(session.contract.mean_pixel(), views.shape)
+        return graph_values(runner, np.stack([_blurred(view) for view in views]))
+    if runner.contract.image.dtype == "float32":
+        return np.zeros_like(graph_values(runner, views))
+    mean = np.broadcast_to(runner.contract.mean_pixel(), views.shape)
     return _shown(mean, np.dtype(np.uint8))
 
 
 def _weighted(
-    session: Session,
+    runner: Runner,
     index: Index,
     batch: int,
     steps: Iterable[tuple[float, npt.NDArray[Any]]],
@@ -260,7 +260,7 @@ def _weighted(
     """The weighted sum over steps of what is measured at each, for V views.
 
     Args:
-        session: an open file.
+        runner: an open file.
         index: int64 [V,K].
         batch: images per run, of as many steps and views as it takes.
         steps: weight and V images each; made one step at a time.
@@ -270,12 +270,12 @@ def _weighted(
     Returns:
         float64 [V,K,*channels,H,W].
     """
-    spec = session.contract.image
+    spec = runner.contract.image
     total = np.zeros((*index.shape, *channels, spec.height, spec.width))
     rows = ((weight, *row) for weight, images in steps for row in enumerate(images))
     while part := list(itertools.islice(rows, batch)):
         weights, numbers, images = map(list, zip(*part, strict=True))
-        values = measure(session.run(np.stack(images), index[numbers]), numbers)
+        values = measure(runner.run(np.stack(images), index[numbers]), numbers)
         for weight, number, value in zip(weights, numbers, values, strict=True):
             total[number] += weight * value
     return total
@@ -288,9 +288,9 @@ def _shown(values: npt.NDArray[np.floating], dtype: np.dtype[Any]) -> npt.NDArra
     return values.astype(dtype)
 
 
-def _planes(session: Session, values: Floats) -> Floats:
+def _planes(runner: Runner, values: Floats) -> Floats:
     """Values in the graph's layout as [V,C,H,W], that of its gradient."""
-    return values.transpose(0, 3, 1, 2) if session.contract.image.layout == "NHWC" else values
+    return values.transpose(0, 3, 1, 2) if runner.contract.image.layout == "NHWC" else values
 
 
 def _blurred(view: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

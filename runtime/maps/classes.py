@@ -1,4 +1,4 @@
-"""What a saliency run returns, and which classes it explains."""
+"""Which classes are explained: indices, ranks, labels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from ..backend.interface import MOST_RANKS, check_class
 from ..contract import Contract
 from ..errors import ClassError
 
 Classes = int | str | Sequence[int | str] | Sequence[Sequence[int | str]] | npt.NDArray[np.integer]
-
-MOST_RANKS = 1000
-"""The graph ranks this many classes at most (TensorRT's limit of TopK is 3840)."""
 
 
 def ranks(top: int, classes: int) -> npt.NDArray[np.int64]:
@@ -89,12 +87,7 @@ def find(value: object, contract: Contract) -> int:
     """
     count = contract.score.classes
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        if -min(count, MOST_RANKS) <= value < count:
-            return int(value)
-        raise ClassError(
-            f"class {value} is out of range: the file has classes 0 to {count - 1}.",
-            f"choose one of them, or a rank from -1 (the best) to -{min(count, MOST_RANKS)}.",
-        )
+        return check_class(int(value), contract)
     if not isinstance(value, str):
         raise ClassError(f"{value!r} is not a class.", "pass an integer or a label.")
     labels = contract.labels

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend.runner import Runner
 from ..contract import Contract
 from ..errors import ClassError, ModelError, OptionError
-from ..session import Session
 from .classes import find
 
 Floats = npt.NDArray[np.float32]
@@ -110,7 +110,7 @@ class ClassModel:
 
 
 def required(contract: Contract, where: str) -> list[str]:
-    """The maps that class models need of a file: ``Session``'s ``maps``.
+    """The maps that class models need of a file: ``Runner``'s ``maps``.
 
     Raises:
         OptionError: the file returns no gradient with signs, or that of another ReLU rule.
@@ -130,7 +130,7 @@ def required(contract: Contract, where: str) -> list[str]:
 
 
 def ascend(
-    session: Session,
+    runner: Runner,
     classes: Sequence[int | str],
     how: Ascent | None = None,
     report: Callable[[int, Floats], None] | None = None,
@@ -141,7 +141,7 @@ def ascend(
     the image in and the gradient out.
 
     Args:
-        session: a file that returns ``gradient``.
+        runner: a file that returns ``gradient``.
         classes: N indices or labels.
         how: the objective and the steps; None: the paper's.
         report: called after each step with its number from 0 and the scores float32 [N] before it.
@@ -152,8 +152,8 @@ def ascend(
         ModelError: ONNX Runtime fails, or scores or gradients are not finite.
     """
     how = how or Ascent()
-    contract, spec = session.contract, session.contract.image
-    required(contract, session.path)
+    contract, spec = runner.contract, runner.contract.image
+    required(contract, runner.path)
     index = _indices(classes, contract)
     mean = _mean(contract)
     lowest, highest = -mean / 255, 1 - mean / 255
@@ -164,11 +164,11 @@ def ascend(
         # Of the step's number, so that no class changes what is drawn for another.
         rng = np.random.default_rng((how.seed, step))
         down, across = (int(n) for n in rng.integers(-how.jitter, how.jitter, 2, endpoint=True))
-        score, slope = _evaluate(session, _shifted(image, down, across), index)
+        score, slope = _evaluate(runner, _shifted(image, down, across), index)
         history[step] = score
         if not (np.isfinite(score).all() and np.isfinite(slope).all()):
             raise ModelError(
-                f"{session.path}: score or gradient is not a finite number in step {step}.",
+                f"{runner.path}: score or gradient is not a finite number in step {step}.",
                 "check the file: backlit verify FILE SOURCE.",
             )
         direction = _shifted(slope, -down, -across) - 2 * how.l2 * image
@@ -186,19 +186,19 @@ def ascend(
         np.clip(image, lowest, highest, out=image)
         if report is not None:
             report(step, score)
-    return _drawn(session, index, _pixels(image, mean), history, blind)
+    return _drawn(runner, index, _pixels(image, mean), history, blind)
 
 
 def _drawn(
-    session: Session,
+    runner: Runner,
     index: npt.NDArray[np.int64],
     pictures: Pixels,
     history: Floats,
     blind: npt.NDArray[np.int64],
 ) -> list[ClassModel]:
     """What the classifier says of the pictures as they are saved."""
-    contract = session.contract
-    scores = session.run(pictures, index[:, None]).scores
+    contract = runner.contract
+    scores = runner.run(pictures, index[:, None]).scores
     chances = _probabilities(scores, contract)
     return [
         ClassModel(
@@ -227,17 +227,15 @@ def _indices(classes: Sequence[int | str], contract: Contract) -> npt.NDArray[np
     return index
 
 
-def _evaluate(
-    session: Session, image: Floats, index: npt.NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+def _evaluate(runner: Runner, image: Floats, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Scores [N] of zero-centred images [N,C,H,W], and their derivatives by those."""
-    contract = session.contract
+    contract = runner.contract
     if contract.image.dtype == "uint8":
-        found = session.run(_pixels(image, _mean(contract)), index[:, None])
+        found = runner.run(_pixels(image, _mean(contract)), index[:, None])
         # Straight through the rounding.
         return found.score[:, 0], found[MAP][:, 0] * np.float32(255)
     per_pixel = np.array(contract.normalisation.affine()[0], np.float32)[:, None, None]
-    found = session.run(_ordered(image, contract) * (255 * per_pixel), index[:, None])
+    found = runner.run(_ordered(image, contract) * (255 * per_pixel), index[:, None])
     return found.score[:, 0], _ordered(found[MAP][:, 0] * (255 * per_pixel), contract)
 
 

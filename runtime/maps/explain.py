@@ -15,13 +15,13 @@ from .kinds import Kind, map_name, method
 
 if TYPE_CHECKING:
     from ..backend.outputs import Outputs
-    from ..session import Session
+    from ..backend.runner import Runner
 
 Array = npt.NDArray[np.float32]
 
 
 def explain(
-    session: Session,
+    runner: Runner,
     images: list[Prepared],
     index: npt.NDArray[np.int64],
     batch: int,
@@ -30,7 +30,7 @@ def explain(
     """Classes, scores and averaged maps of some images with the same number V of views.
 
     Args:
-        session: an open file.
+        runner: an open file.
         images: N prepared images.
         index: int64 [N,K] class indices or (negative) ranks, of the scores averaged over views.
         batch: views, or points of a method that takes many, per run.
@@ -43,7 +43,7 @@ def explain(
         OptionError: the file has no such map.
     """
     how = method(kind)
-    map_name(how, session.contract)  # or an error before anything runs
+    map_name(how, runner.contract)  # or an error before anything runs
     views = np.concatenate([image.views for image in images])
     count = len(images[0].views)
     # Views may rank the classes differently; what counts is the rank of their mean score. Mostly
@@ -51,15 +51,15 @@ def explain(
     # this run is for the scores alone, and one class is the least it can have.
     many = isinstance(how, Many)
     asked = np.repeat(index[:, :1] if many else index, count, axis=0)
-    scores, classes, maps = _run(session, views, asked, batch, how)
+    scores, classes, maps = _run(runner, views, asked, batch, how)
     mean = scores.reshape(len(images), count, -1).astype(np.float64).mean(axis=1)
     order = np.argsort(-mean, axis=1, kind="stable")
     by_rank = np.take_along_axis(order, np.clip(-1 - index, 0, order.shape[1] - 1), axis=1)
     target = np.repeat(np.where(index < 0, by_rank, index), count, axis=0)
     if isinstance(how, Many):
-        maps = attribution.maps(session, views, target, how, batch)
+        maps = attribution.maps(runner, views, target, how, batch)
     else:
-        maps = _of_targets(session, views, target, classes, maps, batch, how)
+        maps = _of_targets(runner, views, target, classes, maps, batch, how)
     found = []
     for row, image in enumerate(images):
         own = enlarged(maps[row * count : (row + 1) * count], *image.views.shape[1:3])
@@ -71,7 +71,7 @@ def explain(
 
 
 def _of_targets(
-    session: Session,
+    runner: Runner,
     views: npt.NDArray[np.uint8],
     target: npt.NDArray[np.int64],
     classes: npt.NDArray[np.int64],
@@ -87,21 +87,21 @@ def _of_targets(
         rows = np.flatnonzero(lacks.sum(1) == most)
         places = np.nonzero(lacks[rows])[1].reshape(-1, most)
         wanted = np.take_along_axis(target[rows], places, axis=1)
-        maps[rows[:, None], places] = _run(session, views[rows], wanted, batch, kind)[2]
+        maps[rows[:, None], places] = _run(runner, views[rows], wanted, batch, kind)[2]
     return maps
 
 
 def _run(
-    session: Session, views: npt.NDArray[np.uint8], index: npt.NDArray[np.int64], batch: int,
+    runner: Runner, views: npt.NDArray[np.uint8], index: npt.NDArray[np.int64], batch: int,
     kind: Kind,
 ) -> tuple[Array, npt.NDArray[np.int64], Array]:  # fmt: skip
     """Scores, classes and maps; those of the one-run kinds."""
-    values = attribution.graph_values(session, views)
+    values = attribution.graph_values(runner, views)
     parts, maps = [], []
     for start in range(0, len(views), batch):
         part = values[start : start + batch]
-        parts.append(session.run(part, index[start : start + batch]))
-        maps.append(_map(session, parts[-1], part, kind))
+        parts.append(runner.run(part, index[start : start + batch]))
+        maps.append(_map(runner, parts[-1], part, kind))
     return (
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.classes for part in parts]),
@@ -109,9 +109,9 @@ def _run(
     )
 
 
-def _map(session: Session, outputs: Outputs, values: npt.NDArray[Any], kind: Kind) -> Array:
+def _map(runner: Runner, outputs: Outputs, values: npt.NDArray[Any], kind: Kind) -> Array:
     if kind == "gradxinput":
-        return attribution.gradient_times_input(session, outputs, values)
+        return attribution.gradient_times_input(runner, outputs, values)
     return outputs[kind] if isinstance(kind, str) and kind != "gradient" else outputs.saliency
 
 
