@@ -91,7 +91,7 @@ print(json.dumps(about(session) | {
 
 def test_without_graphs_and_on_a_stream_of_the_callers(answer):
     found = answer("""
-from backlit.runtime.cuda import Cuda
+from backlit.runtime.backend.cuda.driver import Cuda
 stream = Cuda().stream()
 options = {"enable_cuda_graph": "0", "user_compute_stream": str(stream)}
 session = Session(sys.argv[1], providers="cuda", options={"cuda": options})

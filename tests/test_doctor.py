@@ -196,7 +196,7 @@ def test_right_tensorrt_of_a_wheel_is_loaded(place, with_cudnn):  # noqa: F811
     folder = tensorrt(place.site / "tensorrt_libs", "10.13.3")
     code = """
 import json
-from backlit.runtime import libraries, providers
+from backlit.runtime.backend import libraries, providers
 ort = providers.onnxruntime()
 found = {one.name: one for one in libraries.components(ort)}["tensorrt"]
 settings = ort.SessionOptions()

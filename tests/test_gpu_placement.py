@@ -90,7 +90,7 @@ def checked(libraries: Path, file: Path, code: int = 0) -> dict[str, Any]:
 
 FIXED = """
 import dataclasses, json, sys
-from backlit.export.check import check_cuda
+from backlit.export.check.check import check_cuda
 print(json.dumps([dataclasses.asdict(check_cuda(sys.argv[1], shape=s)) for s in (None, (8, 5))]))
 """
 
@@ -111,8 +111,8 @@ PLACED = """
 import json, sys
 from pathlib import Path
 import onnxruntime as ort
-from backlit.export.check import placed
-from backlit.runtime import placement
+from backlit.export.check.check import placed
+from backlit.runtime.backend import placement
 for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
     options = ort.SessionOptions()
     options.log_severity_level = 4

@@ -97,7 +97,7 @@ def test_failure_is_quiet_and_fast_in_a_fresh_process(file, name):
     code = f"""
 import time
 from backlit.runtime.errors import ProviderError
-from backlit.runtime.providers import open_session
+from backlit.runtime.backend.providers import open_session
 start = time.perf_counter()
 try:
     open_session({str(file)!r}, [{name!r}])

@@ -40,7 +40,8 @@ import zoo
 from backlit.export import export
 from backlit.runtime import Session, pipeline
 from backlit.runtime.backend.plan import plan
-from backlit.runtime.boxes.geometry import Box, iou, largest_component, mask_box
+from backlit.runtime.boxes.geometry import Box, iou, mask_box
+from backlit.runtime.boxes.localize import largest_component
 from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.contract import Contract
 from backlit.runtime.maps.classes import ranks
