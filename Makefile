@@ -21,7 +21,7 @@ lint: .venv/ready-test .typing/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .typing/backlit
 
-.venv/ready: pyproject.toml tests/constraints.txt
+.venv/ready: pyproject.toml setup.py tests/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[$(ORT),boxes,export]"
@@ -41,7 +41,7 @@ endif
 openvino: $(OPENVINO)/ready
 	OMP_NUM_THREADS=1 $(OPENVINO)/bin/python -m pytest tests/test_openvino.py tests/test_providers.py tests/test_session.py
 
-$(OPENVINO)/ready: pyproject.toml tests/constraints.txt
+$(OPENVINO)/ready: pyproject.toml setup.py tests/constraints.txt
 	test -x $(OPENVINO)/bin/python || $(PYTHON) -m venv $(OPENVINO)
 	$(OPENVINO)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,boxes,export]" pytest
@@ -50,6 +50,7 @@ $(OPENVINO)/ready: pyproject.toml tests/constraints.txt
 .typing/ready:
 	mkdir -p .typing/backlit
 	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
+	for file in __init__.py py.typed; do ln -sfn ../../backlit/$$file .typing/backlit/$$file; done
 	touch $@
 
 # The gradients of onnx's own operator tests; make oracle PATTERN=conv runs those of that name.

@@ -90,3 +90,22 @@ def no_opencv() -> BacklitError:
         "Boxes, pictures and maps of feature maps need OpenCV, which is not installed.",
         "pip install 'backlit[boxes]' (with saliency -o, --no-pictures does without).",
     )
+
+
+_EXPORT_PACKAGES = ("onnx", "onnx_ir", "onnxscript", "ml_dtypes")
+
+
+def no_exporter(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError | BacklitError:
+    """The error for an installation without the export extra; any other error as it is.
+
+    Args:
+        what: a sentence's subject, what needs the extra: ``backlit.export``.
+        error: of an import.
+    """
+    missing = error.name or ""
+    if missing.split(".")[0] in _EXPORT_PACKAGES or missing.startswith("backlit.export"):
+        return BacklitError(
+            f"{what} needs packages that are not installed: {missing}.",
+            "pip install 'backlit[export]'",
+        )
+    return error

@@ -41,9 +41,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if reached.returncode:
         pytest.skip(f"pip reaches no index: {reached.stderr.strip().splitlines()[-1:]}")
     source = folder / "source"  # a copy: setuptools builds in place
-    for name in ("export", "runtime", "models"):
+    for name in ("backlit", "export", "runtime", "models"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     done = run(*pip, "--constraint", CONSTRAINTS, f"{source}[cpu]", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -14,10 +14,9 @@ from typing import Any
 
 import click
 
-from ..errors import BacklitError, BacklitWarning, no_opencv
+from ..errors import BacklitError, BacklitWarning, no_exporter, no_opencv
 
 INTERRUPTED = 130
-_EXPORT_PACKAGES = ("onnx", "onnx_ir", "onnxscript", "ml_dtypes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +64,7 @@ class LazyGroup(click.Group):
         try:
             module = importlib.import_module(lazy.module, __package__)
         except ModuleNotFoundError as error:
-            missing = error.name or ""
-            if missing.split(".")[0] in _EXPORT_PACKAGES or missing.startswith("backlit.export"):
-                raise BacklitError(
-                    f"`backlit {cmd_name}` needs packages that are not installed: {missing}.",
-                    "pip install 'backlit[export]'",
-                ) from error
-            raise
+            raise no_exporter(f"`backlit {cmd_name}`", error) from error
         command = getattr(module, cmd_name)
         if not isinstance(command, click.Command):
             raise TypeError(f"{lazy.module}.{cmd_name} is not a command")

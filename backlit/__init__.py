@@ -1,0 +1,103 @@
+"""Where does a trained image classifier look? One ONNX file that says so.
+
+>>> import backlit
+>>> report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx", verify=False)
+>>> session = backlit.Session("tiny.backlit.onnx")
+>>> (found,) = session.localize("mug.jpg")
+>>> found.boxes[0] is not None
+True
+
+Every name is imported when it is first used, so ``import backlit`` costs next to nothing.
+``export`` and ``differentiate`` need the extra of that name: ``pip install 'backlit[export]'``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .export.build import ExportReport, differentiate, export
+    from .runtime.boxes.recipes import RECIPES, Recipe
+    from .runtime.errors import (
+        BacklitError,
+        BacklitWarning,
+        ClassError,
+        ContractError,
+        DatasetError,
+        ImageError,
+        ModelError,
+        OptionError,
+        OutputError,
+        ProviderError,
+        UnsupportedOperatorError,
+        VerificationError,
+    )
+    from .runtime.results import Localization, Saliency
+    from .runtime.session import Session
+
+    __version__: str
+
+__all__ = [
+    "RECIPES",
+    "BacklitError",
+    "BacklitWarning",
+    "ClassError",
+    "ContractError",
+    "DatasetError",
+    "ExportReport",
+    "ImageError",
+    "Localization",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "ProviderError",
+    "Recipe",
+    "Saliency",
+    "Session",
+    "UnsupportedOperatorError",
+    "VerificationError",
+    "__version__",
+    "differentiate",
+    "export",
+]
+
+_HOMES = {
+    ".export": ("ExportReport", "differentiate"),
+    ".runtime.boxes.recipes": ("RECIPES", "Recipe"),
+    ".runtime.results": ("Localization", "Saliency"),
+    ".runtime.session": ("Session",),
+    ".runtime.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
+}
+"""Module of each name. ``export`` is the package of that name, which can be called."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("backlit")
+    elif name == "export":
+        value = _exporter()
+    else:
+        home = next((module for module, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = _exporter() if home == ".export" else importlib.import_module(home, __name__)
+        value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _exporter() -> Any:
+    """The package that exports, if what it needs is installed."""
+    try:
+        return importlib.import_module(".export", __name__)
+    except ModuleNotFoundError as error:
+        from .runtime.errors import no_exporter
+
+        raise no_exporter("backlit.export", error) from error
