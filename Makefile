@@ -20,6 +20,8 @@ lint: .venv/ready-test .typing/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .typing/backlit
+	rm -rf .arrows && mkdir -p .arrows && cp -R backlit .arrows/backlit && cp -R export runtime models .arrows/backlit
+	cp pyproject.toml .arrows && cd .arrows && ../$(BIN)/lint-imports --no-logo --no-cache
 
 .venv/ready: pyproject.toml setup.py tests/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -93,4 +95,4 @@ precision: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/dev_precision.py
 
 clean:
-	rm -rf .venv $(OPENVINO) .typing out build *.egg-info
+	rm -rf .venv $(OPENVINO) .typing .arrows out build *.egg-info

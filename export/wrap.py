@@ -7,26 +7,41 @@ maximum over channels. Both are ordinary nodes in the same graph, so one file is
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from ..runtime.contract import ImageInput, Map, MapName, Normalisation, Relu
+from ..runtime.contract import MOST_RANKS, ImageInput, Map, Normalisation, Relu
 from ..runtime.errors import ModelError
 from .autodiff.backward import backward
 from .autodiff.merged import emitter
-from .features import emit, plan
-from .graph.ops import Ops
+from .autodiff.ops import Ops
+from .autodiff.rectifiers import Rectifier
 from .graph.rewrites import PORTABLE
-from .graph.values import shape_of
-from .prepare.batch import BATCH
-from .rules.relu import Rectifier, must_rectify
+from .graph.values import BATCH, shape_of
+from .maps.grids import Grid, coarsening
+from .maps.row import FileMap
+from .maps.table import MAPS
 
-RESERVED = ("image", "class_index", "scores", "class", "score", *typing.get_args(MapName))
+RESERVED = ("image", "class_index", "scores", "class", "score")
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
-RANKS = 1000  # how deep -1, -2, ... reach; TensorRT's TopK ends at 3840
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapped:
+    """What ``wrap`` made.
+
+    Attributes:
+        classes: how many the classifier has.
+        maps: those returned, in the order of the outputs.
+        rectifiers: between image and scores.
+    """
+
+    classes: int
+    maps: tuple[Map, ...]
+    rectifiers: tuple[Rectifier, ...]
 
 
 def wrap(
@@ -35,10 +50,10 @@ def wrap(
     scores: ir.Value,
     spec: ImageInput,
     normalisation: Normalisation,
-    maps: Sequence[MapName],
+    maps: Sequence[str],
     on: Collection[str] = PORTABLE,
     relu: Relu = "gradient",
-) -> tuple[int, tuple[Map, ...], list[Rectifier]]:
+) -> Wrapped:
     """Give the graph Backlit's inputs and outputs, and the backward pass between them.
 
     Args:
@@ -46,13 +61,15 @@ def wrap(
         image: its float32 input, [N, C, H, W].
         scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
         spec, normalisation, maps: the interface wanted. Maps of features are left out where the
-            classifier has none. A last output, the gradient, keeps its name while the graph is
-            optimised; the last step takes it out.
+            classifier has none.
         on: names of the rewrites wanted.
         relu: the backward rule of rectifiers.
 
+    The gradient, `GRADIENT`, is one more output, last, for whoever verifies the graph;
+    `without_gradient` takes it out.
+
     Returns:
-        The number of classes, the maps, and the rectifiers between image and scores.
+        What the graph has now.
 
     Raises:
         ModelError: the scores are not one number per class.
@@ -60,7 +77,7 @@ def wrap(
         OptionError: a rule for rectifiers, and none to follow it.
     """
     for value in (*graph.initializers.values(), *(y for n in graph for y in n.outputs)):
-        if value.name in RESERVED:
+        if value.name in RESERVED or value.name in MAPS:
             value.name = f"classifier/{value.name}"
     class_index = ir.val("class_index", ir.DataType.INT64, [BATCH, "K"])
     lead = ir.node("Shape", [class_index], attributes={"start": 1, "end": 2}, name="classes/K")
@@ -70,8 +87,7 @@ def wrap(
     graph.inputs.append(class_index)
     graph.sort()
 
-    op = emitter(graph, lead.outputs[0], on, prefix="classes")
-    op.relu = relu
+    op = emitter(graph, lead.outputs[0], on, prefix="classes", relu=relu)
     dims = shape_of(scores)
     if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
         raise ModelError(
@@ -86,7 +102,7 @@ def wrap(
     if dtype != ir.DataType.FLOAT:
         score_output = op.Cast(flat, to=int(ir.DataType.FLOAT))
 
-    ranks = min(classes, RANKS)
+    ranks = min(classes, MOST_RANKS)
     _, order = op.TopK(score_output, [ranks], axis=1, outputs=2)
     rank = op.Clip(op.Sub(op.const([-1]), class_index), op.const(np.array(0)), np.array(ranks - 1))
     by_rank = op.GatherElements(order, rank, axis=1)
@@ -97,30 +113,25 @@ def wrap(
     seed = op.Cast(op.Equal(mine, np.arange(classes)), to=int(dtype))
     if flat is not scores:
         seed = op.reshape(seed, scores)
-    planned = plan(graph, pixels, scores, spec, maps)
-    taps = list(dict.fromkeys(grid.value for grids in planned.values() for grid in grids))
+    chosen_grids = _feature_maps(graph, pixels, scores, spec, maps)
+    taps = list(dict.fromkeys(grid.value for grids in chosen_grids.values() for grid in grids))
     g, *others = backward(op, [pixels, *taps], scores, seed)  # [K, N, C, H, W]
-    must_rectify(op)
+    op.rectifiers.must_have_met()
 
     op.prefix, op.dtype = "saliency", ir.DataType.FLOAT
     if dtype != ir.DataType.FLOAT:
         g = op.Cast(g, to=int(ir.DataType.FLOAT))
     g.name, g.dtype = GRADIENT, ir.DataType.FLOAT
+    gradients = dict(zip(taps, others, strict=True))
     results, described = [], []
     for name in maps:
-        if name == "saliency":
-            result = op.Transpose(op.ReduceMax(op.Abs(g), [2], keepdims=0), perm=[1, 0, 2, 3])
-            made = Map(name, spec.height, spec.width, "max over channels of abs(d score / d image)")
-        elif name == "gradient":
-            result = op.Transpose(g, perm=[1, 0, 2, 3, 4])
-            made = Map(name, spec.height, spec.width, "d score / d image")
-        elif name in planned:
-            result, made = emit(op, name, planned[name], dict(zip(taps, others, strict=True)))
-        else:
+        row = MAPS[name]
+        grids = chosen_grids.get(name, [])
+        if row.of_image is None and not grids:
             continue
-        if relu != "gradient":
-            made = dataclasses.replace(made, definition=f"{made.definition}; d by the {relu} rule")
-        channels = [spec.channels] if name == "gradient" else []
+        result = row.emit(op, g, grids, gradients)
+        made = _describe(row, grids, spec, relu)
+        channels = [spec.channels] if row.channels else []
         result.shape = ir.Shape([BATCH, "K", *channels, made.height, made.width])
         result.name, result.dtype = name, ir.DataType.FLOAT
         results.append(result)
@@ -132,7 +143,34 @@ def wrap(
     score_output.dtype = score.dtype = ir.DataType.FLOAT
     graph.outputs[:] = [score_output, chosen, score, *results, g]
     graph.sort()
-    return classes, tuple(described), op.rectifiers
+    return Wrapped(classes, tuple(described), tuple(op.rectifiers.met))
+
+
+def without_gradient(model: ir.Model) -> None:
+    """Take the gradient out that ``wrap`` left among the outputs, and what only it needed."""
+    outputs = model.graph.outputs
+    outputs[:] = [value for value in outputs if value.name != GRADIENT]
+    RemoveUnusedNodesPass()(model)
+
+
+def _feature_maps(
+    graph: ir.Graph, image: ir.Value, scores: ir.Value, spec: ImageInput, maps: Sequence[str]
+) -> dict[str, list[Grid]]:
+    """The feature maps that each map wanted is made of; maps that have none are left out.
+
+    Raises:
+        ModelError: the scores do not depend on the image.
+    """
+    choices = {name: choose for name in maps if (choose := MAPS[name].choose) is not None}
+    grids = coarsening(graph, image, scores, spec) if choices else []
+    return {name: choose(grids, spec) for name, choose in choices.items()} if grids else {}
+
+
+def _describe(row: FileMap, grids: Sequence[Grid], spec: ImageInput, relu: Relu) -> Map:
+    size = (grids[0].height, grids[0].width) if grids else (spec.height, spec.width)
+    by_rule = "" if relu == "gradient" else f"; d by the {relu} rule"
+    tensors = tuple(grid.value.name or "" for grid in grids)
+    return Map(row.name, *size, row.definition + by_rule, tensors)
 
 
 def _prologue(

@@ -20,7 +20,8 @@ SCHEMA = 2
 
 Resize = Literal["stretch", "crop"]
 Colour = Literal["RGB", "BGR", "grey"]
-MapName = Literal["saliency", "gradient", "features", "gradcam", "layercam"]
+MOST_RANKS = 1000
+"""The graph ranks this many classes at most; TensorRT's TopK ends at 3840."""
 Precision = Literal["float32", "float16", "bfloat16", "float64", "int8"]
 Relu = Literal["gradient", "deconvnet", "guided"]
 
@@ -141,7 +142,7 @@ class Map:
         tensors: names, in the source graph, of the feature maps it is made of; empty: the image.
     """
 
-    name: MapName
+    name: str
     height: int
     width: int
     definition: str

@@ -48,7 +48,7 @@ def export_classifier(data: Path, entry: dict, path: Path) -> None:
         std=preprocess["std"],
         range=preprocess["range"],
         bgr=preprocess["colour"] == "BGR",
-        check=False,  # the gradient is verified elsewhere; here its boxes are counted
+        verify=False,  # the gradient is verified elsewhere; here its boxes are counted
     )
 
 

@@ -49,8 +49,8 @@ def main() -> None:
             for precision in (None, "fp16", "bf16"):
                 files[precision] = Path(folder) / f"{name}.{precision}.onnx"
                 export(
-                    shared / model["file"], files[precision], output="gradient",
-                    precision=precision, check=False, **options(model),
+                    shared / model["file"], files[precision], maps="gradient",
+                    precision=precision, verify=False, **options(model),
                 )  # fmt: skip
             files["forward"] = Path(folder) / f"{name}.forward.onnx"
             forward_in_half(files[None], files["forward"])

@@ -9,9 +9,10 @@ from typing import Any
 
 import onnx
 import pytest
-from backlit import models
 from backlit.export import export
 from backlit.runtime.contract import KEY
+
+from backlit import models
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BRIGHTEST = (252, 255, 164)

@@ -42,7 +42,7 @@ def judge(model: Any, size: int, options: dict[str, Any], libraries: Path | None
     """What is said of one file; without the stand-in, nothing of CUDA."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        report = export(model, file, size=size, check=False, **options)
+        report = export(model, file, size=size, verify=False, **options)
         started = time.perf_counter()
         built = check_tensorrt(file, parser=True, build=True)
         said: dict[str, Any] = {

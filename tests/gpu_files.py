@@ -156,8 +156,8 @@ def make(name: str, final: Path, wanted: dict[str, Any]) -> None:
     for precision in PRECISIONS:
         file = folder / f"{precision}.backlit.onnx"
         report = export(
-            module, file, size=size, mean=gpu_models.MEAN, std=gpu_models.STD, check=False,
-            output="saliency", target=target, precision=None if precision == "fp32" else "fp16",
+            module, file, size=size, mean=gpu_models.MEAN, std=gpu_models.STD, verify=False,
+            maps="saliency", target=target, precision=None if precision == "fp32" else "fp16",
         )  # fmt: skip
         forward_part(file, folder / f"{precision}.forward.onnx")
         classes = report.contract.score.classes

@@ -177,7 +177,7 @@ def curved(tmp_path_factory):
         path = tmp_path_factory.mktemp("curved") / f"{dtype}.onnx"
         export(
             model, path, size=SIDE, mean=MEAN, std=STD, input=dtype,
-            output=("saliency", "gradient"), check=False,
+            maps=("saliency", "gradient"), verify=False,
         )  # fmt: skip
         made[dtype] = Session(path, ["cpu"], 1)
     model = model.double()
@@ -488,6 +488,6 @@ def test_integrated_gradients_refuse_what_is_no_gradient(tmp_path):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
     file = tmp_path / "guided.onnx"
-    export(model, file, size=8, output=("saliency", "gradient"), relu="guided", check=False)
+    export(model, file, size=8, maps=("saliency", "gradient"), relu="guided", verify=False)
     with pytest.raises(OptionError, match=r"returns guided maps(.|\n)*without --relu"):
         Session(file).saliency(np.zeros((8, 8, 3), np.uint8), [0], kind="ig")

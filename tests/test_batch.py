@@ -84,7 +84,7 @@ def test_fixed_batch(name: str, how: str, old: int, tmp_path: Path) -> None:
             torch.onnx.export(model, (example,), written, dynamo=False, opset_version=17)
             file.write_bytes(written.getvalue())
     assert onnx.load(file).graph.input[0].type.tensor_type.shape.dim[0].dim_value == old
-    export(file, tmp_path / "m.onnx", input="float32", output="gradient")  # verifies, too
+    export(file, tmp_path / "m.onnx", input="float32", maps="gradient")  # verifies, too
     image = np.random.default_rng(0).standard_normal((3, 3, SIZE, SIZE)).astype(np.float32)
     session = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     classes = np.array([[0, 1], [2, 3], [4, 0]])
@@ -128,7 +128,7 @@ def test_constants_that_hold_the_batch(tmp_path: Path) -> None:
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    export(model, tmp_path / "m.onnx", input="float32", output="gradient")
+    export(model, tmp_path / "m.onnx", input="float32", maps="gradient")
     session = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
     one_by_one = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     image = rng.standard_normal((4, 3, 8, 8)).astype(np.float32)

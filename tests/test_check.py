@@ -37,7 +37,7 @@ def backlit(*args: Any) -> Result:
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("check") / "good.backlit.onnx"
-    export(small.convnet(), path, check=False)
+    export(small.convnet(), path, verify=False)
     return path
 
 

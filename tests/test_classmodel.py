@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from backlit import models
 from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime import files as output
@@ -28,6 +27,8 @@ from linear_file import write_linear_file
 from PIL import Image
 from small import convnet
 from test_real import entry, options
+
+from backlit import models
 
 LABELS = ("cat", "dog", "0-1", "fox", "owl")
 MIDDLE = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), range="0-1")
@@ -421,7 +422,7 @@ def test_the_embedded_classifier_names_what_it_draws(tmp_path):
     file, how = tmp_path / "tiny.onnx", models.PREPROCESSING
     export(
         models.tiny_convnet(), file, mean=how.mean, std=how.std, range=how.range,
-        output="gradient", check=False,
+        maps="gradient", verify=False,
     )  # fmt: skip
     session = Session(file, "cpu")
     for ascent in (Ascent(steps=30), Ascent(steps=40, lr=0.04, jitter=30, blur=1, tv=0.004)):
@@ -434,7 +435,7 @@ def test_the_embedded_classifier_names_what_it_draws(tmp_path):
 def test_real_classifiers_are_drawn_above_every_photo(name, shared, tmp_path):
     model = entry(shared, name)
     file = tmp_path / "model.onnx"
-    export(shared / model["file"], file, output="gradient", check=False, **options(model))
+    export(shared / model["file"], file, maps="gradient", verify=False, **options(model))
     classes = [207, 323]
     found = ascend(Session(file, "cpu"), classes, Ascent(steps=18))
     images = json.loads((shared / "manifest.json").read_text())["images"]

@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from backlit import models
 from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.boxes.geometry import centred_box, iou
@@ -28,6 +27,8 @@ from labelled import (
     write_wsolevaluation,
 )
 from PIL import Image
+
+from backlit import models
 
 
 @pytest.fixture(scope="module")
@@ -322,7 +323,7 @@ def test_a_baseline_is_not_compared_with_itself(work, recipe):
 def test_a_file_of_feature_maps_alone(work, tmp_path):
     """Boxes start from the recipe's own map; what needs the gradient is left out, and said."""
     path = tmp_path / "features.onnx"
-    export(str(models.tiny_convnet()), path, output="features", check=False)
+    export(str(models.tiny_convnet()), path, maps="features", verify=False)
     done = evaluate(path, work / "wsol", "-o", tmp_path / "out", "--limit", 3, "--gallery", 3)
     assert done.exit_code == 0, done.stderr
     assert list(json.loads(done.stdout)["metrics"]["corloc"]) == ["default", "centred"]

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from backlit import models
 from backlit.runtime import Session
 from backlit.runtime.images.load import load
 from backlit.runtime.images.prepare import prepare
 from example_runs import BRIGHTEST, EXAMPLES, RULES, export_embedded, finished, need, stamp
 from linear_file import write_linear_file
 from PIL import Image
+
+from backlit import models
 
 
 @dataclasses.dataclass(frozen=True)

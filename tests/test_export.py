@@ -55,7 +55,7 @@ MEAN, STD = (0.4, 0.5, 0.3), (0.2, 0.25, 0.3)
 def test_uint8_file_against_torch(bgr: bool, scaled: Any, tmp_path: Path) -> None:
     model, file = small.convnet(), tmp_path / "m.onnx"
     mean, std = (MEAN, STD) if scaled == "0-1" else ((104.0, 117.0, 123.0), (57.0, 58.0, 59.0))
-    export(model, file, mean=mean, std=std, bgr=bgr, range=scaled, output="gradient")
+    export(model, file, mean=mean, std=std, bgr=bgr, range=scaled, maps="gradient")
     image, index = pixels(), np.array([[-1, 4], [0, -2], [-6, 2]])
     found = run(file, {"image": image, "class_index": index})
     x = torch.tensor(image.transpose(0, 3, 1, 2).astype(np.float32), requires_grad=True)
@@ -77,7 +77,7 @@ def test_uint8_file_against_torch(bgr: bool, scaled: Any, tmp_path: Path) -> Non
 def test_saliency_is_the_channel_maximum_of_the_gradient(tmp_path: Path) -> None:
     both = {}
     for output in ("saliency", "gradient"):
-        export(small.convnet(), tmp_path / output, mean=MEAN, std=STD, output=output)  # type: ignore[arg-type]
+        export(small.convnet(), tmp_path / output, mean=MEAN, std=STD, maps=output)  # type: ignore[arg-type]
         feed = {"image": pixels(), "class_index": np.array([[0, 1, 2]] * 3)}
         both[output] = run(tmp_path / output, feed)[output]
     np.testing.assert_array_equal(both["saliency"], np.abs(both["gradient"]).max(2))
@@ -168,7 +168,7 @@ def test_fixed_batch_becomes_dynamic(tmp_path: Path) -> None:
 
 def test_grey_images(tmp_path: Path) -> None:
     model = small.convnet(channels=1)
-    export(model, tmp_path / "m", mean=[0.5], std=[0.25], output="gradient")
+    export(model, tmp_path / "m", mean=[0.5], std=[0.25], maps="gradient")
     image = pixels(2, channels=1)
     found = run(tmp_path / "m", {"image": image, "class_index": np.array([[1], [2]])})
     x = torch.tensor(image.transpose(0, 3, 1, 2).astype(np.float32), requires_grad=True)

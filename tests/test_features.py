@@ -97,7 +97,7 @@ def residual(tmp_path_factory):
     torch.manual_seed(0)
     model = Residual().eval()
     path = tmp_path_factory.mktemp("features") / "residual.onnx"
-    report = export(model, path, size=SIDE, input="float32", output=ALL)
+    report = export(model, path, size=SIDE, input="float32", maps=ALL)
     return model, path, report.contract
 
 
@@ -130,7 +130,7 @@ def test_maps_are_what_torch_says(residual):
 def test_tokens_lie_over_the_image(tmp_path):
     torch.manual_seed(1)
     model = Tokens().eval()
-    contract = export(model, tmp_path / "m.onnx", size=SIDE, input="float32", output=ALL).contract
+    contract = export(model, tmp_path / "m.onnx", size=SIDE, input="float32", maps=ALL).contract
     x = images()
     found = run(tmp_path / "m.onnx", x, INDEX)
     tensors = model.tokens(torch.tensor(x))
@@ -146,7 +146,7 @@ def test_tokens_lie_over_the_image(tmp_path):
 def test_half_precision_keeps_the_scale(residual, tmp_path):
     model, path, _ = residual
     file = tmp_path / "h.onnx"
-    export(model, file, size=SIDE, input="float32", output=ALL, precision="fp16")
+    export(model, file, size=SIDE, input="float32", maps=ALL, precision="fp16")
     single, half = run(path, images(), INDEX), run(file, images(), INDEX)
     for name in ("gradcam", "layercam"):
         np.testing.assert_allclose(half[name], single[name], atol=2e-2 * single[name].max())
@@ -156,7 +156,7 @@ def test_half_precision_keeps_the_scale(residual, tmp_path):
 def test_without_pixels_the_rest_is_the_same_and_cheaper(residual, tmp_path, target):
     model, path, _ = residual
     file = tmp_path / "f.onnx"
-    export(model, file, size=SIDE, input="float32", output="features", target=target)
+    export(model, file, size=SIDE, input="float32", maps="features", target=target)
     whole, alone = (run(p, images(), INDEX) for p in (path, file))
     assert list(alone) == ["scores", "class", "score", "features"]
     np.testing.assert_allclose(alone["features"], whole["features"], rtol=1e-4, atol=1e-6)
@@ -170,7 +170,7 @@ def test_without_pixels_the_rest_is_the_same_and_cheaper(residual, tmp_path, tar
 def test_half_precision_keeps_the_map(residual, tmp_path):
     model, path, _ = residual
     export(
-        model, tmp_path / "h.onnx", size=SIDE, input="float32", output="features", precision="fp16"
+        model, tmp_path / "h.onnx", size=SIDE, input="float32", maps="features", precision="fp16"
     )
     single, half = (run(p, images(), INDEX)["features"] for p in (path, tmp_path / "h.onnx"))
     assert half.dtype == np.float32
@@ -187,15 +187,13 @@ def test_a_classifier_without_feature_maps(tmp_path):
     with pytest.raises(OptionError, match=r"no 'features' map; it has: saliency(.|\n)*--output"):
         session.saliency(np.zeros((SIDE, SIDE, 3), np.uint8), kind="features")
     with pytest.raises(OptionError, match="has no feature maps"):
-        export(mlp, tmp_path / "n.onnx", size=SIDE, output="features")
+        export(mlp, tmp_path / "n.onnx", size=SIDE, maps="features")
     assert not (tmp_path / "n.onnx").exists()
 
 
 def test_recipes_of_a_file_without_pixel_maps(residual, tmp_path):
     model, *_ = residual
-    contract = export(
-        model, tmp_path / "f.onnx", size=SIDE, output="features", check=False
-    ).contract
+    contract = export(model, tmp_path / "f.onnx", size=SIDE, maps="features", verify=False).contract
     assert fitted("default", contract) is RECIPES["default"]
     with pytest.raises(OptionError, match="no 'saliency' map"):
         fitted("paper", contract)
@@ -204,12 +202,12 @@ def test_recipes_of_a_file_without_pixel_maps(residual, tmp_path):
 @pytest.mark.parametrize("output", ["pixels", "", ("saliency", "saliency")])
 def test_maps_that_do_not_exist(tmp_path, output):
     with pytest.raises(OptionError, match="choose among saliency, gradient"):
-        export(Residual(), tmp_path / "m.onnx", size=SIDE, output=output)
+        export(Residual(), tmp_path / "m.onnx", size=SIDE, maps=output)
 
 
 def test_a_coarse_map_is_enlarged_over_the_image(residual, tmp_path):
     model, *_ = residual
-    export(model, tmp_path / "u.onnx", size=SIDE, output=("saliency", "features"), check=False)
+    export(model, tmp_path / "u.onnx", size=SIDE, maps=("saliency", "features"), verify=False)
     session = Session(tmp_path / "u.onnx")
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     (found,) = session.saliency(picture, [1], kind="features")
@@ -284,7 +282,7 @@ def test_waists_are_what_everything_goes_through():
 
 def test_a_session_computes_only_the_maps_it_is_asked_for(residual, tmp_path):
     model, *_ = residual
-    export(model, tmp_path / "u.onnx", size=SIDE, check=False)
+    export(model, tmp_path / "u.onnx", size=SIDE, verify=False)
     whole = Session(tmp_path / "u.onnx")
     lean = Session(tmp_path / "u.onnx", maps=["features"])
     assert [made.name for made in lean.contract.maps] == ["features"]
@@ -320,5 +318,5 @@ class Attention(nn.Module):
 
 def test_attention_weights_are_no_feature_map(tmp_path):
     torch.manual_seed(0)
-    contract = export(Attention(), tmp_path / "m.onnx", size=SIDE, output=ALL).contract
+    contract = export(Attention(), tmp_path / "m.onnx", size=SIDE, maps=ALL).contract
     assert [(made.height, made.width) for made in contract.maps[1:]] == [(2, 2)] * 3

@@ -40,7 +40,7 @@ def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     name, options = FILES[request.param]
     path = tmp_path_factory.mktemp("placement") / "model.onnx"
     size = architectures.SIZE
-    export(architectures.small(name), path, size=size, check=False, **options)
+    export(architectures.small(name), path, size=size, verify=False, **options)
     return path
 
 
@@ -97,7 +97,7 @@ print(json.dumps([dataclasses.asdict(check_cuda(sys.argv[1], shape=s)) for s in 
 
 def test_with_fixed_lengths_no_shape_is_computed(tmp_path: Path, cuda_stand_in: Path) -> None:  # noqa: F811
     path = tmp_path / "model.onnx"
-    export(architectures.small("squeezenet"), path, size=architectures.SIZE, check=False)
+    export(architectures.small("squeezenet"), path, size=architectures.SIZE, verify=False)
     done = fakecuda.run(cuda_stand_in, ["-c", FIXED, path])
     assert done.returncode == 0, done.stderr
     dynamic, fixed = json.loads(done.stdout)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backlit import models
 from backlit.export import export
 from backlit.runtime import Session
+
+from backlit import models
 
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "tests" / "constraints.txt"
@@ -68,7 +69,7 @@ def test_neither_torch_nor_onnx(packages: Path) -> None:
 def test_saliency_from_a_file_exported_elsewhere(packages: Path, tmp_path: Path) -> None:
     file, image = tmp_path / "tiny.onnx", models.samples() / "07_mug.jpg"
     how = models.PREPROCESSING
-    export(models.tiny_convnet(), file, mean=how.mean, std=how.std, range=how.range, check=False)
+    export(models.tiny_convnet(), file, mean=how.mean, std=how.std, range=how.range, verify=False)
     command = packages.parents[2] / "bin" / "backlit"
     done = run(command, "saliency", file, image, "-o", "out", "--no-pictures", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -13,8 +13,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 from backlit.export import export
+from backlit.export.graph.protos import with_output
 from backlit.export.graph.weights import Detached
-from backlit.export.verify.reference import Evaluator, with_output
+from backlit.export.verify.reference import Evaluator
 from onnx import numpy_helper
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
@@ -68,7 +69,7 @@ def test_there_are_nine() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_old_architecture_exports_with_a_right_gradient(name: str, tmp_path: Path) -> None:
     model, file = seeded(name), tmp_path / "m.onnx"
-    report = export(model, file, input="float32", output="gradient", check=False)
+    report = export(model, file, input="float32", maps="gradient", verify=False)
     assert report.refused == ()
     rng = np.random.default_rng(1)
     image = rng.standard_normal((2, 3, 224, 224)).astype(np.float32)

@@ -13,7 +13,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from backlit import models
 from backlit.models.convnet import make_convnet
 from backlit.models.draw import draw, draw_set
 from backlit.models.make_samples import write
@@ -21,6 +20,8 @@ from backlit.models.shapes import KINDS, LABELS
 from backlit.models.train import accuracy, make_tiny_convnet, save, train
 from onnx import numpy_helper
 from PIL import Image
+
+from backlit import models
 
 # No seed of training, of the card's held-out pictures, or of the samples.
 SEED = 31

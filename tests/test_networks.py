@@ -37,7 +37,7 @@ def test_float32_gradient_agrees_with_autograd(name: str, tmp_path: Path) -> Non
     size, file = NETWORKS[name], tmp_path / "model.onnx"
     model = zoo.classifier(name, size=size)
     report = export(
-        model, file, size=size, mean=zoo.MEAN, std=zoo.STD, output="gradient", check=False
+        model, file, size=size, mean=zoo.MEAN, std=zoo.STD, maps="gradient", verify=False
     )
     assert report.refused == ()  # only what TensorRT's parser is known to take
     options = ort.SessionOptions()

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backlit import models
 from backlit.runtime import Session
 from backlit.runtime.backend import providers
 from backlit.runtime.backend import start as opening
 from backlit.runtime.errors import ModelError, ProviderError
 from linear_file import write_linear_file
+
+from backlit import models
 
 HERE = providers.probe("openvino")
 pytestmark = pytest.mark.skipif(not HERE.loads, reason=f"make openvino runs these: {HERE.reason}")
@@ -28,7 +29,7 @@ def file(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("openvino") / "tiny.backlit.onnx"
     how = models.PREPROCESSING
-    export(models.tiny_convnet(), path, mean=how.mean, std=how.std, check=False)
+    export(models.tiny_convnet(), path, mean=how.mean, std=how.std, verify=False)
     return path
 
 
@@ -77,7 +78,7 @@ def test_a_file_exported_for_it_runs_on_both_and_says_the_same(cpu, tmp_path):
     from backlit.export import export
 
     path, how = tmp_path / "tiny.backlit.onnx", models.PREPROCESSING
-    export(models.tiny_convnet(), path, mean=how.mean, std=how.std, check=False, target="openvino")
+    export(models.tiny_convnet(), path, mean=how.mean, std=how.std, verify=False, target="openvino")
     for name in ("openvino", "cpu"):
         agree(Session(path, name).run(pixels(3), ranks(3, 2)), cpu.run(pixels(3), ranks(3, 2)))
 

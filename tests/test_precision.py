@@ -57,7 +57,7 @@ def made(
     """The float32 file and the half-precision one."""
     files = folder / "single.onnx", folder / "half.onnx"
     for file, how in zip(files, (None, precision), strict=True):
-        export(model, file, output="gradient", precision=how, check=check)
+        export(model, file, maps="gradient", precision=how, verify=check)
     return files
 
 
@@ -219,8 +219,8 @@ def test_real_classifiers_agree(name: str, shared: Path, tmp_path: Path) -> None
     for precision in (None, "fp16"):
         files[precision] = tmp_path / f"{precision}.onnx"
         export(
-            shared / model["file"], files[precision], output="gradient", precision=precision,
-            check=False, **options(model),
+            shared / model["file"], files[precision], maps="gradient", precision=precision,
+            verify=False, **options(model),
         )  # fmt: skip
     images = dev_images(shared)[::45]
     found = compare(shared, files[None], files["fp16"], images, kernels=False)

@@ -11,12 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from backlit import models
 from backlit.export.autodiff.registry import RULES
 from backlit.runtime.cli import COMMANDS, main
 from backlit.runtime.contract import Contract
 from click.testing import CliRunner
 from onnx import TensorProto, helper
+
+from backlit import models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

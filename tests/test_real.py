@@ -70,7 +70,7 @@ def test_export_verifies_and_accuracy_is_the_manifests(
 def test_scores_are_the_classifiers_own(name: str, shared: Path, tmp_path: Path) -> None:
     path = shared / entry(shared, name)["file"]
     file = tmp_path / "model.onnx"
-    export(path, file, input="float32", check=False)
+    export(path, file, input="float32", verify=False)
     cpu = ["CPUExecutionProvider"]
     plain, backlit = (ort.InferenceSession(str(p), providers=cpu) for p in (path, file))
     shape = [d if isinstance(d, int) else 1 for d in plain.get_inputs()[0].shape]

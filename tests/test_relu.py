@@ -301,7 +301,7 @@ def test_files_are_verified_against_the_rule(
     source: Any, how: Any, rule: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.onnx"
-    report = export(source(), path, output=["saliency", "gradient"], relu=rule, **how)
+    report = export(source(), path, maps=["saliency", "gradient"], relu=rule, **how)
     assert report.refused == ()
     checked = report.contract.verification
     assert checked is not None
@@ -327,7 +327,7 @@ def test_half_precision_keeps_the_signs(rule: Any, tmp_path: Path) -> None:
     found = []
     for precision in (None, "fp16"):
         path = tmp_path / f"{precision}.onnx"
-        export(tiny, path, output="gradient", relu=rule, precision=precision)  # type: ignore[arg-type]
+        export(tiny, path, maps="gradient", relu=rule, precision=precision)  # type: ignore[arg-type]
         engine = session(detach(rounded(ir.load(path))), optimise=False)
         found.append(engine.run(["gradient"], feed)[0].astype(np.float64))
     single, half = found
@@ -348,7 +348,7 @@ def test_verification_finds_a_wrong_rule(tmp_path: Path, monkeypatch: Any) -> No
             with pytest.raises(VerificationError, match="held to the slopes"):
                 export(leaky(), path, relu="guided")
     assert not path.exists()
-    export(leaky(), path, relu="guided", output="gradient")
+    export(leaky(), path, relu="guided", maps="gradient")
     made, contract = ir.load(path), Session(path, "cpu").contract
     source = ir.serde.deserialize_model(leaky())
     assert verify(made, source, None, contract).relative_l2 < 1e-5

@@ -105,7 +105,7 @@ def test_a_file_for_openvino_answers_as_the_portable_one(
     tmp_path: Path, batch: int, k: int
 ) -> None:
     portable, other = tmp_path / "portable.onnx", tmp_path / "openvino.onnx"
-    export(EMBEDDED, portable, check=False)
+    export(EMBEDDED, portable, verify=False)
     export(EMBEDDED, other, target="openvino")
     spec = Session(portable, "cpu").contract.image
     shape = (batch, spec.height, spec.width, spec.channels)

@@ -76,7 +76,7 @@ def image_only_model() -> onnx.ModelProto:
 
 def checked(model: onnx.ModelProto, path: Path, count: int = 4, **options: Any) -> Any:
     """The sanity check of a model's own saliency."""
-    export(model, path, output="saliency", check=False)
+    export(model, path, maps="saliency", verify=False)
     session = Session(path, "cpu")
     images = noise(count, session.contract.image.channels)
     out = session.run(images, np.full((count, 1), -1))
@@ -200,7 +200,7 @@ def test_gradient_changes_and_guided_does_not(name: str, shared: Path, tmp_path:
     file = tmp_path / "m.onnx"
     export(
         shared / entry["file"], file, mean=how["mean"], std=how["std"], range=how["range"],
-        bgr=how["colour"] == "BGR", output=("saliency",), check=False,
+        bgr=how["colour"] == "BGR", maps=("saliency",), verify=False,
     )  # fmt: skip
     session = Session(file, "cpu")
     drawn = sample.draw([str(shared / "images/ilsvrc_val_227")], session.contract, 6)
@@ -382,7 +382,7 @@ def test_completeness_of_a_linear_file_and_of_a_wrong_one(tmp_path: Path) -> Non
 
 def test_completeness_converges_with_the_steps(tmp_path: Path) -> None:
     model = small.convnet(size=16)
-    export(model, tmp_path / "m.onnx", output="saliency", check=False)
+    export(model, tmp_path / "m.onnx", maps="saliency", verify=False)
     contract = Session(tmp_path / "m.onnx", "cpu").contract
     other = trust.with_gradient(
         ir.serde.deserialize_model(model), contract, tmp_path / "gradient.onnx"
@@ -449,7 +449,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(onnx_model(nodes, weights, side=32, classes=6), folder / "small.onnx")
     export(
         folder / "small.onnx", folder / "small.backlit.onnx", labels=labelled.LABELS,
-        output=("saliency", "gradcam"),
+        maps=("saliency", "gradcam"),
     )  # fmt: skip
     labelled.write_wsolevaluation(folder / "set", 6)
     return folder

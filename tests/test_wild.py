@@ -15,8 +15,8 @@ import onnxruntime as ort
 import pytest
 import small
 from backlit.export import build, differentiate, export
+from backlit.export.graph.protos import with_output
 from backlit.export.rules import pooling
-from backlit.export.verify.reference import with_output
 from backlit.runtime import Session
 from backlit.runtime.errors import ModelError, VerificationError
 from onnx import TensorProto, helper, numpy_helper
@@ -37,7 +37,7 @@ def images(count: int, size: int = 12, seed: int = 0) -> Array:
 
 
 def exported(model: Any, path: Path, **options: Any) -> ort.InferenceSession:
-    export(model, path, input="float32", output="gradient", **options)
+    export(model, path, input="float32", maps="gradient", **options)
     return cpu(path)
 
 
@@ -149,7 +149,7 @@ def single(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_float16_model(tmp_path: Path) -> None:
     """The interface stays float32; the scores are the float16 model's own."""
     model = half(small.convnet())
-    report = export(model, tmp_path / "m.onnx", input="float32", output="gradient")
+    report = export(model, tmp_path / "m.onnx", input="float32", maps="gradient")
     assert report.contract.precision == "float16"
     scores, _, gradient = run(cpu(tmp_path / "m.onnx"), images(3))
     assert scores.dtype == gradient.dtype == np.float32
@@ -178,7 +178,7 @@ def test_maxima_of_a_float16_model(kind: str, tmp_path: Path) -> None:
     image = np.random.default_rng(2).standard_normal((8, 3, 25, 25)).astype(np.float32)
     found = []
     for name, one in {"half": half(model), "full": model}.items():
-        export(one, tmp_path / name, input="float32", output="gradient", check=False)
+        export(one, tmp_path / name, input="float32", maps="gradient", verify=False)
         found.append(run(cpu(tmp_path / name), image)[2])
     assert np.linalg.norm(found[0] - found[1]) < 0.06 * np.linalg.norm(found[1])
 
@@ -243,7 +243,7 @@ def quantised(how: str, folder: Path) -> onnx.ModelProto:
 def test_int8_model(how: str, tmp_path: Path) -> None:
     """Differentiated straight through; the scores stay those of the int8 graph."""
     model = quantised(how, tmp_path)
-    report = export(model, tmp_path / "m.onnx", input="float32", output="gradient")
+    report = export(model, tmp_path / "m.onnx", input="float32", maps="gradient")
     verified = report.contract.verification
     assert verified is not None
     assert verified.relative_l2 < 0.05  # the float64 reference rounds a few values the other way
@@ -263,7 +263,7 @@ def test_quantised_files_of_the_zoo(shared: Path, tmp_path: Path) -> None:
     image = np.kron(coarse, np.ones((1, 1, 14, 14), np.float32))
     for name, precision in (("shufflenet-v2-12-int8", "int8"), ("SqueezeNet_fp16", "float16")):
         path = shared / "models" / f"{name}.onnx"
-        report = export(path, tmp_path / "m.onnx", input="float32", output="gradient")
+        report = export(path, tmp_path / "m.onnx", input="float32", maps="gradient")
         assert report.contract.precision == precision
         found, _, gradient = run(cpu(tmp_path / "m.onnx"), image)
         source = with_output(onnx.load(path), report.contract.score.tensor)
@@ -277,7 +277,7 @@ def test_quantised_files_of_the_zoo(shared: Path, tmp_path: Path) -> None:
         else:  # the batch of 4 sums in another order than the batch of 1
             np.testing.assert_allclose(found, own, rtol=2e-3, atol=2e-2)
             export(single(onnx.load(path)), tmp_path / "single.onnx", input="float32",
-                   output="gradient", check=False)  # fmt: skip
+                   maps="gradient", verify=False)  # fmt: skip
             right = run(cpu(tmp_path / "single.onnx"), image)[2]
             cosine = (gradient * right).sum() / np.linalg.norm(gradient) / np.linalg.norm(right)
             assert cosine > 0.99
@@ -333,7 +333,7 @@ def test_opset(opset: int, tmp_path: Path) -> None:
             value = helper.make_tensor_value_info(t.name, t.data_type, list(t.dims))
             model.graph.input.append(value)
     path = tmp_path / "m.onnx"
-    export(model, path, input="float32", output="gradient")
+    export(model, path, input="float32", maps="gradient")
     newest = run(exported(small.convnet(), tmp_path / "new.onnx"), images(2))
     for ours, right in zip(run(cpu(path), images(2)), newest, strict=True):
         np.testing.assert_allclose(ours, right, rtol=1e-5, atol=1e-6)

@@ -143,7 +143,7 @@ def classifier(arch: str | None, folder: Path) -> tuple[str, Obvious, Path]:
         name, source = f"{name}, random weights", model
     export(
         source, file, size=224, mean=how["mean"], std=how["std"], range=how["range"],
-        bgr=how["colour"] == "BGR", check=False,
+        bgr=how["colour"] == "BGR", verify=False,
     )  # fmt: skip
     return name, Obvious(model, how, 224), file
 

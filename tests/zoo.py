@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import torch
-from backlit import models
 from PIL import Image
+
+from backlit import models
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 Array = np.ndarray[Any, Any]

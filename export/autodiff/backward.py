@@ -14,8 +14,8 @@ from typing import cast
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
-from ..graph.ops import Ops
 from ..graph.values import FLOATS, QUANTISED, seen_as, shape_of
+from .ops import Ops
 from .registry import NO_GRADIENT, NOTHING, Entry, Grads, lookup
 
 

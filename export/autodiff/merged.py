@@ -17,9 +17,10 @@ import onnx
 import onnx_ir as ir
 from onnx import shape_inference
 
-from ..graph.ops import Ops
-from ..graph.values import constant
-from ..prepare.batch import BATCH
+from ...runtime.contract import Relu
+from ..graph.values import BATCH, constant
+from .ops import Ops
+from .rectifiers import Rectifiers
 
 _ELEMENTWISE = frozenset({
     "Abs", "Add", "And", "Cast", "Clip", "Div", "Equal", "Exp", "Greater", "HardSigmoid",
@@ -53,11 +54,15 @@ class Facts:
 
 
 def emitter(
-    graph: ir.Graph, lead: ir.Value | int, on: Collection[str], prefix: str = "backward"
+    graph: ir.Graph,
+    lead: ir.Value | int,
+    on: Collection[str],
+    prefix: str = "backward",
+    relu: Relu = "gradient",
 ) -> Ops:
     """What rules emit with, as the rewrites say."""
     kind = MergedOps if "merged-classes" in on else Ops
-    return kind(graph, lead, prefix, on)
+    return kind(graph, lead, prefix, on, Rectifiers(relu))
 
 
 class MergedOps(Ops):

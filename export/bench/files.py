@@ -13,9 +13,10 @@ import onnx_ir.passes.common as passes
 from ...runtime import contract as schema
 from ...runtime.contract import Contract
 from ...runtime.errors import OptionError
-from ..build import export, save
+from ..build import export
+from ..probes import smooth_noise
 from ..sources.load import load, to_onnx
-from ..verify.verify import smooth_noise
+from ..write import save
 
 Array = np.ndarray[Any, Any]
 

@@ -104,7 +104,7 @@ Examples:
     show_default=True, help="Pixels, or exactly what the classifier takes.",
 )  # fmt: skip
 @click.option(
-    "--output", default="saliency,features", show_default=True, metavar="MAP,...",
+    "--maps", default="saliency,features", show_default=True, metavar="MAP,...",
     callback=lambda ctx, parameter, value: tuple(name.strip() for name in value.split(",")),
     help="Maps to return: saliency (the paper's) or gradient (unreduced), features, gradcam, "
     "layercam (of feature maps: without the first two a file is about twice as fast).",
@@ -140,7 +140,7 @@ def export(
     console = Console(stderr=True)
     with status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):
         report = build.export(
-            source, out, range=range_, input=input_, check=not no_verify,
+            source, out, range=range_, input=input_, verify=not no_verify,
             labels=None if labels is None else read_labels(labels), **options,
         )  # fmt: skip
     _print_report(console, report)

@@ -17,6 +17,8 @@ Operand: TypeAlias = ir.Value | float | Sequence[int] | np.ndarray[Any, Any] | N
 Shape: TypeAlias = tuple[int | None, ...]
 
 
+BATCH = "N"
+"""Name of the dimension of the batch."""
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.BFLOAT16}
 )

@@ -27,10 +27,10 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from ...runtime.contract import Contract
+from ..graph.protos import with_output
 from ..graph.values import attribute
 from ..graph.weights import Detached, detach, session, through
-from ..verify.reference import with_output
-from ..verify.verify import smooth_noise
+from ..probes import smooth_noise
 from ..wrap import GRADIENT
 from .cut import FOREVER, Network
 from .rounding import rounded

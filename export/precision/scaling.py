@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from ...runtime.contract import Contract
+from ...runtime.contract import MOST_RANKS, Contract
 from ..graph.weights import array, detach, session
-from ..verify.verify import smooth_noise
-from ..wrap import GRADIENT, RANKS
+from ..probes import smooth_noise
+from ..wrap import GRADIENT
 from .types import SHAPES, is_float
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
@@ -70,7 +70,7 @@ def peaks(model: ir.Model, contract: Contract) -> dict[str, Range]:
     runs, found = session(detached), []
     _, images = smooth_noise(contract)
     for image in images:
-        for rank in {-1, -min(contract.score.classes, RANKS)}:
+        for rank in {-1, -min(contract.score.classes, MOST_RANKS)}:
             feed = {"image": image[None], "class_index": np.array([[rank]])}
             found.append(runs.run(list(probes), feed))
     table = np.ma.masked_equal(np.array(found, np.float64), 0)

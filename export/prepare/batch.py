@@ -19,11 +19,10 @@ import onnx
 import onnx.reference
 import onnx_ir as ir
 
-from ..graph.ops import Ops
+from ..autodiff.ops import Ops
 from ..graph.values import attribute, constant
 from ..graph.weights import SMALL
 
-BATCH = "N"
 MARK = 1_000_003  # a prime: a length it divides is the batch's, times what it divides into
 Dims: TypeAlias = list[int]
 Mend: TypeAlias = Callable[["Walk", ir.Node, Dims], None]
@@ -295,4 +294,4 @@ def recurrent(walk: Walk, node: ir.Node, dims: Dims) -> None:
             walk.put(node, i, walk.repeated(state, 1))
 
 
-__all__ = ["BATCH", "MENDS", "Walk", "fold_shapes", "mends"]
+__all__ = ["MENDS", "Walk", "fold_shapes", "mends"]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ...runtime.contract import Precision
 from ...runtime.errors import ModelError, OptionError
 from ..autodiff.backward import path
-from ..graph.ops import Ops
+from ..autodiff.ops import Ops
 from ..graph.values import FLOATS, args
 from . import normalise
 

@@ -6,9 +6,10 @@ inference-mode layers, a free batch dimension, and the shape of every tensor.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import string
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import onnx
@@ -20,10 +21,9 @@ from onnxscript import optimizer
 
 from ...runtime.errors import ModelError
 from ..autodiff.backward import path, unknown, unsupported
-from ..graph.values import args, attribute, constant, shape_of, static
+from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, quantised
-from .batch import BATCH
 
 Path: TypeAlias = tuple[ir.Value, ir.Value]  # from the tensor differentiated by to the score
 
@@ -86,10 +86,23 @@ def free_batch(model: ir.Model, image: ir.Value) -> None:
 
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on no input (axes, shapes, small weights); large weights stay as is."""
-    for name in ("onnxscript.optimizer", "onnx_ir"):  # what they warn of, nobody can change
-        logging.getLogger(name).setLevel(logging.ERROR)
-    optimizer.fold_constants(model, onnx_shape_inference=True)
+    with _hushed("onnxscript.optimizer", "onnx_ir"):  # what they warn of, nobody can change
+        optimizer.fold_constants(model, onnx_shape_inference=True)
     passes.RemoveUnusedNodesPass()(model)
+
+
+@contextlib.contextmanager
+def _hushed(*names: str) -> Iterator[None]:
+    """Loggers that say nothing below an error for a while."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def infer_shapes(model: ir.Model) -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from ..graph.ops import Ops
+from ..autodiff.ops import Ops
 from ..graph.values import attribute
 
 Inputs: TypeAlias = list[ir.Value | None]

@@ -9,8 +9,9 @@ import math
 
 import onnx_ir as ir
 
+from ..autodiff.masks import inside
+from ..autodiff.ops import Ops
 from ..autodiff.registry import vjp
-from ..graph.ops import Ops
 from ..graph.values import args, attribute
 
 
@@ -69,7 +70,7 @@ def selu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 def hard_sigmoid(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = alpha g where 0 < y < 1, else 0."""
     y, alpha = node.outputs[0], attribute(node, "alpha", 0.2)
-    return g * (op.inside(y, 1.0) * alpha)
+    return g * (inside(op, y, 1.0) * alpha)
 
 
 @vjp("HardSwish")
@@ -77,7 +78,7 @@ def hard_swish(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g where x >= 3, g (x/3 + 1/2) where -3 < x < 3, else 0."""
     x = args(node)[0]
     gate = op.HardSigmoid(x, alpha=1 / 6, beta=0.5)  # y = x gate
-    return g * (gate + x * op.inside(gate, 1.0) * (1 / 6))
+    return g * (gate + x * inside(op, gate, 1.0) * (1 / 6))
 
 
 @vjp("Gelu")

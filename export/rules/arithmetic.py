@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ..autodiff.ops import Ops
 from ..autodiff.registry import NOTHING, Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import args
 from .relu import max_with_zero
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from ..autodiff.adjoints import own, pad
+from ..autodiff.ops import Ops
 from ..autodiff.registry import vjp
-from ..graph.ops import Ops
 from ..graph.values import Operand, args, attribute, constant, not_constant, static
 
 
@@ -100,7 +101,7 @@ def conv(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     after = [r - e + p for r, e, p in zip(reach, win.end, win.output_padding, strict=True)]
     flip = "flipped-conv" in op.on or grouped or refused
     if max(win.strides) > 1 or min(before + after) < 0 or not flip:
-        w, gf = op.own(w, gf)
+        w, gf = own(op, w, gf)
         return op.unfold(undo(op, gf, w, win, group=group), x)
     same = {"kernel_shape": win.kernel, "dilations": win.dilations, "group": group}
     return op.unfold(op.Conv(gf, flipped(op, w, group), pads=before + after, **same), x)
@@ -139,7 +140,7 @@ def fit(
     """Lengthen an axis of length n at its ends, or, where negative, cut off from them."""
     if before < 0 or after < 0:
         v = op.Slice(v, [max(-before, 0)], [n - max(-after, 0)], [axis])
-    return op.pad(v, rank, {axis: (max(before, 0), max(after, 0))}, fill)
+    return pad(op, v, rank, {axis: (max(before, 0), max(after, 0))}, fill)
 
 
 def spread(op: Ops, gf: ir.Value, y: ir.Value, strides: list[int]) -> ir.Value:

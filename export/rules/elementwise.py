@@ -10,8 +10,8 @@ import math
 
 import onnx_ir as ir
 
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, no_gradient, vjp
-from ..graph.ops import Ops
 from ..graph.values import FLOATS, args
 
 for _op_type in ("Ceil", "Floor", "Round", "Sign"):

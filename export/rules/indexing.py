@@ -12,8 +12,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
+from ..autodiff.adjoints import add_at, pad, scatter
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, no_gradient, vjp
-from ..graph.ops import Ops
 from ..graph.values import Shape, args, attribute, constant, length, not_constant, shape_of
 
 no_gradient("Hardmax", "piecewise constant: its derivative is zero almost everywhere")
@@ -32,7 +33,7 @@ def slice_(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         n = length(x, int(axis) % rank)
         taken = range(n)[_slice(int(start), int(end), int(step), n)]
-        g = op.scatter(g, taken, n, int(axis) % rank, rank)
+        g = scatter(op, g, taken, n, int(axis) % rank, rank)
     return g
 
 
@@ -56,9 +57,9 @@ def gather(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
         if indices.ndim != 1:  # one axis for the indices, whatever their shape was
             target = [-1 if d is None else d for d in (*before, indices.size, *after)]
             g = op.Reshape(g, [0, *target])
-        return op.scatter(g, [int(i) % n for i in indices.reshape(-1)], n, axis, rank)
+        return scatter(op, g, [int(i) % n for i in indices.reshape(-1)], n, axis, rank)
     rows = op.Reshape(g, [0, _size(before), _size(shape_of(where)), _size(after)])
-    return op.reshape(op.add_at(rows, op.Reshape(where, [-1]), n), x)
+    return op.reshape(add_at(op, rows, op.Reshape(where, [-1]), n), x)
 
 
 @vjp("GatherND")
@@ -75,10 +76,10 @@ def gather_nd(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     indices = constant(where)
     if indices is not None and not batch:
         flat = (indices % indexed).reshape(-1, depth) @ strides
-        return op.reshape(op.scatter(rows, [int(i) for i in flat], n, 0, 2), x)
+        return op.reshape(scatter(op, rows, [int(i) for i in flat], n, 0, 2), x)
     wrapped = op.Mod(op.Cast(where, to=int(ir.DataType.INT64)), indexed)
     flat = op.ReduceSum(wrapped * op.const(strides), [-1], keepdims=0)
-    return op.reshape(op.add_at(rows, op.Reshape(flat, target[1:]), n), x)
+    return op.reshape(add_at(op, rows, op.Reshape(flat, target[1:]), n), x)
 
 
 @vjp("GatherElements")
@@ -92,7 +93,7 @@ def gather_elements(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     if not short:
         return dx
     missing = {i - rank: (0, length(x, i) - length(where, i)) for i in short}
-    return op.pad(dx, rank + 1, missing)
+    return pad(op, dx, rank + 1, missing)
 
 
 @vjp("TopK")
@@ -111,7 +112,7 @@ def _elements(op: Ops, g: ir.Value, where: ir.Value, x: ir.Value, axis: int) -> 
     last = axis == rank - 1
     rows = op.Unsqueeze(g if last else op.Transpose(g, perm=swap_g), [-1])
     index = where if last else op.Transpose(where, perm=swap)
-    dx = op.Squeeze(op.add_at(rows, index, n), [-1])
+    dx = op.Squeeze(add_at(op, rows, index, n), [-1])
     return dx if last else op.Transpose(dx, perm=swap_g)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import args, attribute, length, shape_of, static
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 import onnx_ir as ir
 
+from ..autodiff.masks import gate
+from ..autodiff.ops import Ops
 from ..autodiff.registry import vjp
-from ..graph.ops import Ops
 from ..graph.values import EXACT, HALF, args, attribute, shape_of, static
 from .convolution import Window, fit, interleave, undo, window
 
@@ -34,9 +35,9 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     rank, size = len(win.kernel), list(static(x, 2))
     source = x.producer()
     after_relu = source is not None and source.op_type == "Relu" and "pooled-relu" in op.on
-    after_relu = after_relu and op.relu != "deconvnet"  # which does not mask by x
+    after_relu = after_relu and op.rectifiers.rule != "deconvnet"  # which does not mask by x
     if after_relu:
-        g = op.gate(g, y)  # the mask of x's Relu, on the smaller tensor
+        g = gate(op, g, y)  # the mask of x's Relu, on the smaller tensor
     axes = [i for i in range(rank) if win.kernel[i] > 1 or win.strides[i] > 1]
     half = op.dtype in HALF
     if half:
@@ -60,7 +61,7 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
         ]
         g, y = _max_pool(op, lines, inner, y, g, shape), inner
     if after_relu:
-        op.rectified.add(g)
+        op.rectifiers.done.add(g)
     return g
 
 

@@ -7,8 +7,9 @@ import string
 import numpy as np
 import onnx_ir as ir
 
+from ..autodiff.adjoints import own
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import Shape, args, attribute, not_constant, shape_of
 
 
@@ -24,7 +25,7 @@ def gemm(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     if trans_a:
         da = op.MatMul(_transposed(op, b, 2, bool(trans_b)), _transposed(op, g, 3)) * alpha
     else:  # Gemm's transB instead of a Transpose: the weights are stored and read once
-        weights, gf = op.own(b, op.fold(g, y))
+        weights, gf = own(op, b, op.fold(g, y))
         da = op.Gemm(gf, weights, alpha=alpha, transB=1 - trans_b)
         da = op.unfold(da, a)
     if trans_b:
@@ -49,7 +50,7 @@ def matmul(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
         a, g = op.Unsqueeze(a, [0]), op.Unsqueeze(g, [-1 if len(shape_of(b)) == 1 else -2])
     if b_vector := len(shape_of(b)) == 1:
         b, g = op.Unsqueeze(b, [1]), op.Unsqueeze(g, [-1])
-    weights, gb = op.own(b, g)
+    weights, gb = own(op, b, g)
     da = op.MatMul(gb, _transposed(op, weights, len(b_shape)))
     db = op.MatMul(_transposed(op, a, len(a_shape)), g)
     da = op.sum_to(da, (*batch, rows, inner), a_shape)

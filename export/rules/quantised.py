@@ -12,8 +12,9 @@ from typing import cast
 import numpy as np
 import onnx_ir as ir
 
+from ..autodiff.masks import step
+from ..autodiff.ops import Ops
 from ..autodiff.registry import RULES, Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import args, attribute, seen_as, shape_of
 
 
@@ -27,7 +28,7 @@ def quantize_linear(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     limits = np.iinfo((y.dtype or ir.DataType.UINT8).numpy())
     number = op.as_float(y)
     # The product of both distances is positive exactly between the limits.
-    inside = op.step(op.Mul(number - float(limits.min), float(limits.max) - number))
+    inside = step(op, op.Mul(number - float(limits.min), float(limits.max) - number))
     return g * (inside / _per_axis(op, node))
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import args, attribute, length
 
 

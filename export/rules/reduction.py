@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
+from ..autodiff.ops import Ops
 from ..autodiff.registry import vjp
-from ..graph.ops import Ops
 from ..graph.values import EXACT, HALF, args, attribute, constant, not_constant, shape_of
 
 

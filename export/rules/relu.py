@@ -22,35 +22,13 @@ flip, and the same for a gradient scaled by a positive number, as float16's are.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import onnx_ir as ir
 
-from ...runtime.errors import OptionError
+from ..autodiff.masks import gate
+from ..autodiff.ops import Ops
+from ..autodiff.rectifiers import Rectifier
 from ..autodiff.registry import Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import args, attribute, constant
-
-
-class Rectifier(NamedTuple):
-    """A rectifier met on the way back: its node, its input x and the gradient g of its output."""
-
-    node: ir.Node
-    x: ir.Value
-    g: ir.Value
-
-
-def must_rectify(op: Ops) -> None:
-    """Refuse a rule that made no difference.
-
-    Raises:
-        OptionError: another rule than the gradient, and no rectifier between image and scores.
-    """
-    if op.relu != "gradient" and not op.rectifiers:
-        raise OptionError(
-            f"there is no ReLU on the way, so the {op.relu} rule would give the plain gradient.",
-            "leave --relu out.",
-        )
 
 
 @vjp("Relu")
@@ -61,8 +39,8 @@ def relu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     https://onnx.ai/onnx/operators/onnx__Relu.html
     """
     _met(op, node, g)
-    if op.relu != "deconvnet" and g not in op.rectified:
-        g = op.gate(g, node.outputs[0])
+    if op.rectifiers.rule != "deconvnet" and g not in op.rectifiers.done:
+        g = gate(op, g, node.outputs[0])
     return _positive(op, g)
 
 
@@ -71,9 +49,9 @@ def leaky_relu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g where x > 0, else alpha g.  https://onnx.ai/onnx/operators/onnx__LeakyRelu.html"""
     _met(op, node, g)
     alpha = attribute(node, "alpha", 0.01)
-    if op.relu != "gradient":
+    if op.rectifiers.rule != "gradient":
         g = op.LeakyRelu(g, alpha=alpha)
-    return g if op.relu == "deconvnet" else g * _slope(op, node, alpha)
+    return g if op.rectifiers.rule == "deconvnet" else g * _slope(op, node, alpha)
 
 
 @vjp("PRelu")
@@ -81,16 +59,16 @@ def prelu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g where x > 0, else slope g.  https://onnx.ai/onnx/operators/onnx__PRelu.html"""
     _met(op, node, g)
     slope = args(node)[1]
-    if op.relu != "gradient":
+    if op.rectifiers.rule != "gradient":
         g = op.Relu(g) + slope * op.Min(g, 0.0)
-    return g if op.relu == "deconvnet" else g * _slope(op, node, slope)
+    return g if op.rectifiers.rule == "deconvnet" else g * _slope(op, node, slope)
 
 
 @vjp("ThresholdedRelu")
 def thresholded_relu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = g [x > alpha].  https://onnx.ai/onnx/operators/onnx__ThresholdedRelu.html"""
     _met(op, node, g)
-    if op.relu != "deconvnet":
+    if op.rectifiers.rule != "deconvnet":
         g = op.Where(op.Greater(args(node)[0], attribute(node, "alpha", 1.0)), g, 0.0)
     return _positive(op, g)
 
@@ -109,10 +87,10 @@ def clip(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
         return op.Where(op.Equal(x, y), g, 0.0)
     bound = None if high is None else high.item()
     if _is_gate(x, bound):
-        return op.gate(g, y, bound)
+        return gate(op, g, y, bound)
     _met(op, node, g)
-    if op.relu != "deconvnet":
-        g = op.gate(g, y, bound)
+    if op.rectifiers.rule != "deconvnet":
+        g = gate(op, g, y, bound)
     elif bound is not None:
         g = op.Where(op.Less(y, bound), g, 0.0)
     return _positive(op, g)
@@ -121,24 +99,24 @@ def clip(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 def max_with_zero(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     """The gradients of Max(x, 0) by the rule chosen; None where the node is none."""
     zeros = [(v := constant(x)) is not None and not v.any() for x in node.inputs]
-    if op.relu == "gradient" or sorted(zeros) != [False, True]:
+    if op.rectifiers.rule == "gradient" or sorted(zeros) != [False, True]:
         return None
     place = zeros.index(False)
-    op.rectifiers.append(Rectifier(node, args(node)[place], g))
-    if op.relu == "guided":
-        g = op.gate(g, node.outputs[0])
+    op.rectifiers.met.append(Rectifier(node, args(node)[place], g))
+    if op.rectifiers.rule == "guided":
+        g = gate(op, g, node.outputs[0])
     answer: list[ir.Value | None] = [None, None]
     answer[place] = _positive(op, g)
     return answer
 
 
 def _met(op: Ops, node: ir.Node, g: ir.Value) -> None:
-    op.rectifiers.append(Rectifier(node, args(node)[0], g))
+    op.rectifiers.met.append(Rectifier(node, args(node)[0], g))
 
 
 def _positive(op: Ops, g: ir.Value) -> ir.Value:
     """The test on the gradient, for rules that make it."""
-    tested: ir.Value = g if op.relu == "gradient" else op.Relu(g)
+    tested: ir.Value = g if op.rectifiers.rule == "gradient" else op.Relu(g)
     return tested
 
 
@@ -156,4 +134,4 @@ def _is_gate(x: ir.Value, bound: float | None) -> bool:
     return any(v.size == 1 and v.item() == 3 for v in shifts)
 
 
-__all__ = ["Rectifier", "max_with_zero", "must_rectify"]
+__all__ = ["max_with_zero"]

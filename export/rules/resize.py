@@ -11,8 +11,9 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from ...runtime.errors import ModelError
+from ..autodiff.adjoints import along, scatter
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import Shape, args, attribute, constant, not_constant, shape_of, static
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -29,9 +30,9 @@ def resize(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     for axis, matrix in _matrices(node):
         n, chosen = matrix.shape[1], matrix.argmax(1)
         if np.array_equal(matrix, np.eye(n)[chosen]):
-            g = op.scatter(g, chosen.tolist(), n, axis, rank)
+            g = scatter(op, g, chosen.tolist(), n, axis, rank)
         else:
-            g = op.along(g, matrix, axis, rank)
+            g = along(op, g, matrix, axis, rank)
     return g
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ..autodiff.adjoints import pad as padded
+from ..autodiff.adjoints import scatter
+from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, vjp
-from ..graph.ops import Ops
 from ..graph.values import args, attribute, constant, length, not_constant, shape_of, static
 
 
@@ -72,12 +74,12 @@ def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
                 last = length(node.outputs[0], axis) - max(after, 0)
                 g = op.Slice(g, [max(before, 0)], [last], [axis - rank])
             if before < 0 or after < 0:
-                g = op.pad(g, rank + 1, {axis - rank: (max(-before, 0), max(-after, 0))})
+                g = padded(op, g, rank + 1, {axis - rank: (max(-before, 0), max(-after, 0))})
         else:
             # numpy's modes have ONNX's names
             source = np.pad(np.arange(length(x, axis)), (max(before, 0), max(after, 0)), mode)
             source = source[max(-before, 0) : len(source) - max(-after, 0)]
-            g = op.scatter(g, [int(s) for s in source], length(x, axis), axis, rank)
+            g = scatter(op, g, [int(s) for s in source], length(x, axis), axis, rank)
     return g
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ..autodiff.ops import Ops
 from ..autodiff.registry import vjp
-from ..graph.ops import Ops
 from ..graph.values import args
 
 

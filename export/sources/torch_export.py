@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
+from ..graph.values import BATCH
 from ..graph.weights import detach, session
-from ..prepare.batch import BATCH
 from ..prepare.normalise import OPSET, free_batch, modernise
 
 if TYPE_CHECKING:

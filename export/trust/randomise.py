@@ -34,7 +34,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
 
-from ...runtime.contract import Contract, MapName, Relu
+from ...runtime.contract import Contract, Relu
 from ...runtime.errors import ModelError, OptionError
 from ..autodiff.backward import path
 from ..graph.weights import detach, session
@@ -157,7 +157,7 @@ def sanity_check(
     contract: Contract,
     images: Array,
     classes: npt.NDArray[np.int64],
-    own: Mapping[MapName, Array],
+    own: Mapping[str, Array],
     *,
     seed: int = 0,
     most: int = MOST,
@@ -192,7 +192,7 @@ def sanity_check(
         )
     depths = spread(len(found), most)
     before: dict[str, Array] = {str(name): maps for name, maps in own.items()}
-    rules: list[tuple[Relu, dict[MapName, str]]] = [(contract.relu, {name: name for name in own})]
+    rules: list[tuple[Relu, dict[str, str]]] = [(contract.relu, {name: name for name in own})]
     if contract.relu != "guided" and (plain := _guided(source, contract)) is not None:
         before[CONTROL] = _run(plain, images, classes, ["saliency"])["saliency"]
         rules.append(("guided", {"saliency": CONTROL}))
@@ -268,8 +268,8 @@ def _guided(source: ir.Model, contract: Contract) -> ort.InferenceSession | None
 
 
 def _run(
-    runs: ort.InferenceSession, images: Array, classes: Array, wanted: Sequence[MapName]
-) -> dict[MapName, Array]:
+    runs: ort.InferenceSession, images: Array, classes: Array, wanted: Sequence[str]
+) -> dict[str, Array]:
     """Maps by name, float32 [N,h,w]."""
     parts = [
         runs.run(list(wanted), {"image": images[part], "class_index": classes[part, None]})

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from ...runtime.contract import Contract, MapName, Relu
+from ...runtime.contract import Contract, Relu
+from ..graph.protos import with_output
 from ..graph.weights import attach, detach
 from ..optimise import optimise
 from ..prepare.classifier import prepare
-from ..verify.reference import with_output
-from ..wrap import wrap
+from ..wrap import without_gradient, wrap
 
 Change = Callable[[ir.Graph, ir.Value, ir.Value], None]
 """What is done to the classifier, its image input and its scores, before it is differentiated."""
@@ -20,7 +20,7 @@ Change = Callable[[ir.Graph, ir.Value, ir.Value], None]
 def remade(
     source: ir.Model,
     contract: Contract,
-    maps: Sequence[MapName],
+    maps: Sequence[str],
     relu: Relu = "gradient",
     change: Change | None = None,
 ) -> ir.Model:
@@ -44,7 +44,7 @@ def remade(
     if change is not None:
         change(model.graph, image, scores)
     wrap(model.graph, image, scores, contract.image, contract.normalisation, maps, relu=relu)
-    model.graph.outputs.pop()  # the gradient, which only verification reads
+    without_gradient(model)
     optimise(model)
     return model
 

@@ -19,15 +19,15 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from ...runtime.backend.outputs import Outputs
-from ...runtime.contract import Contract, ImageInput, Map, MapName
+from ...runtime.contract import Contract, ImageInput, Map
 from ...runtime.files import file_hash
 from ...runtime.maps.attribution import graph_values
 from ...runtime.maps.explain import enlarged
 from ...runtime.session import Session
-from .. import build
 from ..sources.classifier import Classifier
 from ..sources.load import load, to_onnx
 from ..verify.verify import compare
+from ..write import save, stamp
 from . import complete, perturb, pointing, randomise, sample
 from . import record as trust_record
 from .randomise import Sanity
@@ -35,7 +35,7 @@ from .rebuild import remade
 from .record import Record
 from .sample import Sampling
 
-Maps = dict[MapName, npt.NDArray[np.float32]]
+Maps = dict[str, npt.NDArray[np.float32]]
 
 SANITY_IMAGES, COMPLETE_IMAGES = 16, 10
 """How many of the images the two dearest sections take; both vary little between images."""
@@ -170,7 +170,7 @@ def _explained(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], Maps, list[dict[str, dict[int, Any]]]]:
     """The top class of each image, its probability and maps, and maps of the true classes."""
     first, top, true = [], [], []
-    maps: dict[MapName, list[Any]] = {}
+    maps: dict[str, list[Any]] = {}
     for one in sampling.samples:
         view = one.view[None]
         scores = scorer.run(view, np.array([[-1]])).scores
@@ -231,12 +231,12 @@ def with_gradient(source: ir.Model, contract: Contract, path: Path) -> Session:
     """
     spec = contract.image
     plain: ImageInput = dataclasses.replace(spec, dtype="float32", layout="NCHW")
-    gradient: MapName = "gradient"
+    gradient: str = "gradient"
     made = dataclasses.replace(
         contract, image=plain, maps=(Map(gradient, spec.height, spec.width, "d score / d image"),),
         precision="float32", verification=None,
     )  # fmt: skip
     model = remade(source, made, [gradient])
-    build.stamp(model, made)
-    build.save(model, path)
+    stamp(model, made)
+    save(model, path)
     return Session(path)

@@ -216,17 +216,6 @@ class Evaluator:
             self.run(None, feed)
 
 
-def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:
-    """A copy of the model that returns one named tensor, instead of or beside its outputs."""
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    declared = [v for v in result.graph.output if v.name == name]
-    if not keep:
-        del result.graph.output[:]
-    result.graph.output.extend(declared or [onnx.helper.make_empty_tensor_value_info(name)])
-    return result
-
-
 def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The same model computing in float64, for the reference evaluator."""
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}

@@ -9,16 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import KEY, Contract, ImageInput, Map
+from ..contract import KEY, MOST_RANKS, Contract, ImageInput, Map
 from ..errors import ClassError, ModelError
 
 Shape = tuple[int, int]
 """Images N and classes K of a run."""
 Spec = tuple[tuple[int, ...], type[np.generic]]
 """Dimensions and type of a tensor."""
-
-MOST_RANKS = 1000
-"""The graph ranks this many classes at most (TensorRT's limit of TopK is 3840)."""
 
 
 @dataclasses.dataclass(frozen=True)

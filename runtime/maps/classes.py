@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from ..backend.interface import MOST_RANKS, check_class
-from ..contract import Contract
+from ..backend.interface import check_class
+from ..contract import MOST_RANKS, Contract
 from ..errors import ClassError
 
 Classes = int | str | Sequence[int | str] | Sequence[Sequence[int | str]] | npt.NDArray[np.integer]

@@ -20,18 +20,19 @@ import onnx_ir as ir
 from onnx.reference.op_run import OpRun
 
 from ...runtime.contract import Contract, Relu
+from ..autodiff.rectifiers import Rectifier
+from ..graph.protos import with_output
 from ..graph.rewrites import PORTABLE
 from ..graph.values import attribute, constant
 from ..graph.weights import Detached, attach, detach, session
 from ..prepare.classifier import prepare
-from ..rules.relu import Rectifier
 from ..wrap import wrap
-from .reference import Kept, with_output
+from .reference import Kept
 
 Array = np.ndarray[Any, Any]
 
 
-class Held(Kept):
+class FixedSlopes(Kept):
     """As ``Kept``, and rectifiers follow the slopes that the rule has for one image and class.
 
     Args:
@@ -90,11 +91,11 @@ def _with_gradients(
     cut = attach(with_output(whole.proto, contract.score.tensor), whole.weights)
     model, image, scores, _ = prepare(cut, (contract.image.height, contract.image.width), None)
     names = {y: str(y.name) for node in model.graph for y in node.outputs}
-    _, _, rectifiers = wrap(
+    wrapped = wrap(
         model.graph, image, scores, contract.image, contract.normalisation, ["gradient"], PORTABLE,
         contract.relu,
     )  # fmt: skip
-    return detach(model), [(names[r.node.outputs[0]], r) for r in rectifiers]
+    return detach(model), [(names[r.node.outputs[0]], r) for r in wrapped.rectifiers]
 
 
 def slope(node: ir.Node, x: Array, g: Array, rule: Relu) -> Array:
@@ -124,4 +125,4 @@ _VALUES: dict[str, Callable[..., Array]] = {
     "Max": lambda *inputs: functools.reduce(np.maximum, inputs),
 }
 
-__all__ = ["Held"]
+__all__ = ["FixedSlopes"]

@@ -1,0 +1,108 @@
+"""Adjoints of taking and moving elements, without the scatters that TensorRT refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from ..graph.values import Operand
+from .ops import Ops
+
+
+def scatter(op: Ops, g: ir.Value, indices: Sequence[int], n: int, axis: int, rank: int) -> ir.Value:
+    """The adjoint of taking constant ``indices`` along an axis: add each slice back.
+
+    Scatter with addition is what TensorRT refuses. So each place gathers the slices that were
+    taken from it, a slice of zeros filling up where others have more; where one place was taken
+    far more often than the rest, a product with a 0/1 matrix is slimmer.
+
+    Args:
+        g: gradient with ``len(indices)`` slices along that axis.
+        indices: none negative; may repeat.
+        n: length of the axis that was indexed.
+        axis: of the forward tensor, not negative.
+        rank: of the forward tensor.
+    """
+    m, back, first = len(indices), axis - rank, indices[0] if len(indices) else 0
+    if list(indices) == list(range(first, first + m)):
+        return pad(op, g, rank + 1, {back: (first, n - first - m)})
+    most = int(np.bincount(indices).max())
+    if n * most > 4 * (n + m):
+        matrix = np.zeros((m, n))
+        matrix[range(m), list(indices)] = 1
+        return along(op, g, matrix, axis, rank)
+    table = np.full((n, most), m)
+    filled = [0] * n
+    for source, place in enumerate(indices):
+        table[place, filled[place]] = source
+        filled[place] += 1
+    if table.max() == m:
+        g = pad(op, g, rank + 1, {back: (0, 1)})
+    if most == 1:
+        return op.Gather(g, table[:, 0], axis=back)
+    if back >= -2 and np.array_equal(table.ravel(), np.arange(m)):  # repeated, as by Resize
+        split = op.Reshape(g, [*[0] * (rank + back + 1), n, most, *[-1] * (-1 - back)])
+    else:
+        split = op.Gather(g, table, axis=back)
+    return op.ReduceSum(split, [back], keepdims=0)
+
+
+def pad(
+    op: Ops, v: ir.Value, rank: int, ends: dict[int, tuple[int, int]], fill: Operand = 0.0
+) -> ir.Value:
+    """Lengthen axes, counted from the end, of a tensor of that rank.
+
+    All axes are written out: ONNX Runtime's optimiser (1.31) takes a Transpose through a Pad
+    that names its axes as if it named all of them, and the graph fails when it is run.
+    """
+    pads = [0] * 2 * rank
+    for axis, (before, after) in ends.items():
+        pads[axis % rank], pads[rank + axis % rank] = before, after
+    return op.Pad(v, pads, fill) if any(pads) else v
+
+
+def along(op: Ops, g: ir.Value, matrix: np.ndarray[Any, Any], axis: int, rank: int) -> ir.Value:
+    """Multiply the vectors along an axis of the forward tensor by a constant [m, n]."""
+    back = axis - rank
+    if back == -1:
+        return op.MatMul(g, matrix)
+    if back == -2:
+        return op.MatMul(matrix.T, g)
+    swap = list(range(rank + 1))
+    swap[back], swap[-1] = swap[-1], swap[back]
+    return op.Transpose(op.MatMul(op.Transpose(g, perm=swap), matrix), perm=swap)
+
+
+def add_at(op: Ops, g: ir.Value, index: ir.Value, n: int) -> ir.Value:
+    """The adjoint of taking rows by computed indices: add each row back where it came from.
+
+    Comparisons with a range and a matrix product instead of a Scatter with addition.
+
+    Args:
+        g: gradient [K, *B, m, r].
+        index: integers [*B, m]; negative ones count from the end.
+        n: the number of rows that could be taken.
+
+    Returns:
+        [K, *B, n, r].
+    """
+    wrapped = op.Mod(op.Cast(index, to=int(ir.DataType.INT64)), [n])
+    rows = np.arange(n).reshape(n, 1)
+    hits = op.Equal(op.Unsqueeze(wrapped, [-2]), rows)
+    return op.MatMul(op.Cast(hits, to=int(op.dtype)), g)
+
+
+def own(op: Ops, w: ir.Value, g: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Weights, and a gradient to go through them as they are: both negated where w is square.
+
+    OpenVINO 2025.4 brings weights into the layout of the node that it meets first; where rows
+    and columns (channels in and out) are as many, it does not notice that the other node wants
+    them the other way. Other numbers are other weights. (It sees through an identical copy.)
+    """
+    tensor = w.const_value
+    if tensor is None or len(tensor.shape) < 2 or tensor.shape[0] != tensor.shape[1]:
+        return w, g
+    return op.Neg(w), op.Neg(g)

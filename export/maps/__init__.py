@@ -1,0 +1,1 @@
+"""The maps that a file can return, and the feature maps that some are made of."""

@@ -1,0 +1,16 @@
+"""``gradient``: the derivative itself, with its signs and channels."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from ..autodiff.ops import Ops
+from .row import FileMap
+
+
+def _as_it_is(op: Ops, g: ir.Value) -> ir.Value:
+    made: ir.Value = op.Transpose(g, perm=[1, 0, 2, 3, 4])
+    return made
+
+
+ROW = FileMap("gradient", "d score / d image", of_image=_as_it_is, channels=True)

@@ -1,0 +1,120 @@
+"""What an export may be told: one frozen object, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Literal, TypedDict, get_args
+
+from ..runtime.contract import Relu
+from ..runtime.errors import OptionError
+from .graph.rewrites import Target, chosen
+from .maps.table import MAPS
+
+Half = Literal["fp16", "bf16"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of ``export``.
+
+    Attributes:
+        size: pixels, height and width or one number for both; None: the model's own.
+        mean, std: per channel, in the channel order the classifier takes; None: the source's own,
+            else 0 and 1.
+        range: what pixels are scaled to before mean and std; None: the source's own, else ``0-1``.
+        bgr: the classifier takes BGR.
+        resize: how a picture of another size becomes the input.
+        labels: one name per class; None: the source's own.
+        input: ``uint8``: pixels, normalised in the graph; ``float32``: what the classifier takes.
+        maps: the maps that the file returns, one or several of `MAPS`: ``saliency`` [N,K,H,W], the
+            paper's; ``gradient`` [N,K,C,H,W], unreduced; ``features``, ``gradcam``, ``layercam``
+            [N,K,h,w], made of feature maps. Without the first two nothing is computed back to the
+            pixels.
+        output_name: the model's output that holds the scores; None: the first float one.
+        relu: the backward rule of rectifiers: ``gradient``, the true one; ``deconvnet`` and
+            ``guided``, for pictures.
+        weights: a torch state dict for torch sources.
+        precision: compute in float16 or bfloat16 what can be without switching ReLU masks, the
+            backward pass above all; inputs and outputs stay float32. None: as the classifier.
+        target: the engine whose favourite operators are used; every engine runs every file.
+        without: names of rewrites (graph/rewrites.py) to leave out.
+        verify: compare the gradient with torch.autograd or finite differences.
+
+    Raises:
+        OptionError: a value that no model could have.
+    """
+
+    size: int | tuple[int, int] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    range: Literal["0-1", "0-255"] | None = None
+    bgr: bool = False
+    resize: Literal["stretch", "crop"] = "stretch"
+    labels: Sequence[str] | None = None
+    input: Literal["uint8", "float32"] = "uint8"
+    maps: str | Sequence[str] = ("saliency", "features")
+    output_name: str | None = None
+    relu: Relu = "gradient"
+    weights: str | None = None
+    precision: Half | None = None
+    target: Target = "portable"
+    without: Collection[str] = ()
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        known_relu(self.relu)
+        chosen(self.target, self.without)
+        names = self.map_names
+        unknown = [name for name in names if name not in MAPS]
+        if unknown or not names or len(set(names)) < len(names):
+            raise OptionError(
+                f"maps={', '.join(map(str, names)) or 'nothing'}: not a list of different maps.",
+                f"choose among {', '.join(MAPS)}.",
+            )
+
+    @property
+    def map_names(self) -> tuple[str, ...]:
+        """``maps`` as a tuple."""
+        return (self.maps,) if isinstance(self.maps, str) else tuple(self.maps)
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """``size`` as height and width."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def rewrites(self) -> frozenset[str]:
+        """Names of the rewrites wanted."""
+        return chosen(self.target, self.without)
+
+
+class Keywords(TypedDict, total=False):
+    """The fields of `ExportOptions` as keywords, for type checkers."""
+
+    size: int | tuple[int, int] | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    range: Literal["0-1", "0-255"] | None
+    bgr: bool
+    resize: Literal["stretch", "crop"]
+    labels: Sequence[str] | None
+    input: Literal["uint8", "float32"]
+    maps: str | Sequence[str]
+    output_name: str | None
+    relu: Relu
+    weights: str | None
+    precision: Half | None
+    target: Target
+    without: Collection[str]
+    verify: bool
+
+
+def known_relu(relu: str) -> None:
+    """Refuse a rule of ReLU that there is not.
+
+    Raises:
+        OptionError: names those that there are.
+    """
+    if relu not in (rules := get_args(Relu)):
+        raise OptionError(f"there is no ReLU rule {relu!r}.", f"choose among {', '.join(rules)}.")
