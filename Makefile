@@ -57,42 +57,42 @@ $(OPENVINO)/ready: pyproject.toml setup.py tests/constraints.txt
 
 # The gradients of onnx's own operator tests; make oracle PATTERN=conv runs those of that name.
 oracle: .venv/ready-test
-	OMP_NUM_THREADS=1 $(BIN)/python tests/oracle.py --names "$(PATTERN)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.oracle.run --names "$(PATTERN)"
 
 # All of torchvision's classifiers and a model of every timm family: hours; goes on where it stopped.
 # make zoo ONLY="vit_*" runs those of that name.
 ONLY ?= *
 zoo: .venv/ready-test
-	$(BIN)/python tests/zoo_run.py --only "$(ONLY)"
-	$(BIN)/python tests/zoo_run.py --timm --only "$(ONLY)"
+	$(BIN)/python -m benchmarks.zoo --only "$(ONLY)"
+	$(BIN)/python -m benchmarks.zoo --timm --only "$(ONLY)"
 
 # Boxes on labelled real photos, beside the textbook pipeline and a blind centred box: half an
 # hour; goes on where it stopped.
 boxes: .venv/ready-test
-	$(BIN)/python tests/dev_boxes.py
+	$(BIN)/python -m benchmarks.boxes
 
 # Images per second from JPEG to boxes, beside the script that everybody writes first.
 throughput: .venv/ready-test
-	$(BIN)/python tests/throughput.py $(FOLDER)
+	$(BIN)/python -m benchmarks.throughput $(FOLDER)
 
 # Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
 # models/BENCH.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
 bench: .venv/ready-test $(if $(filter gpu,$(ORT)),$(OPENVINO)/ready)
-	$(BIN)/python tests/bench_suite.py --only "$(ONLY)"
+	$(BIN)/python -m benchmarks.bench.suite --only "$(ONLY)"
 
 # Backlit on an NVIDIA GPU beside PyTorch and captum, into models/GPU.md and models/GPU.json; goes on
 # where it stopped. make gpu-bench ARGS="--only resnet50 --minutes 9"
 gpu-bench: .venv/ready-test
-	$(BIN)/python tests/gpu_bench.py $(ARGS)
+	$(BIN)/python -m benchmarks.gpu.bench $(ARGS)
 
 # What TensorRT's parser and the CUDA provider say of 25 architectures as published: half an hour, no
 # GPU needed. make gpu-check ONLY="resnet*"
 gpu-check: .venv/ready-test
-	OMP_NUM_THREADS=1 $(BIN)/python tests/gpu_check.py --only "$(ONLY)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gpu.check --only "$(ONLY)"
 
 # fp16 and bf16 against float32 on labelled real photos.
 precision: .venv/ready-test
-	OMP_NUM_THREADS=1 $(BIN)/python tests/dev_precision.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.precision.run
 
 clean:
 	rm -rf .venv $(OPENVINO) .typing .arrows out build *.egg-info

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]  # support, cases; benchmarks
+
+from support.real import SHARED  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real classifiers and labelled images; tests that need it skip without."""
-    default = Path(__file__).parents[2] / "shared"
-    folder = Path(os.environ.get("BACKLIT_SHARED", default)) / "data"
+    folder = SHARED / "data"
     if not (folder / "manifest.json").is_file():
         pytest.skip(
             "no shared data: set BACKLIT_SHARED to the folder that holds data/manifest.json"

@@ -17,8 +17,8 @@ from backlit.runtime.maps import attribution
 from backlit.runtime.maps.attribution import IntegratedGradients, SmoothGrad, completeness
 from backlit.runtime.maps.kinds import map_name
 from click.testing import CliRunner
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 from torch import nn
 
 SIDE = 16

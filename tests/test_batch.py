@@ -13,9 +13,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-import zoo
 from backlit.export import export
 from onnx import TensorProto, helper, numpy_helper
+from support import zoo
 
 SIZE = 32
 

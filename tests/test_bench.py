@@ -34,9 +34,11 @@ from backlit.runtime.backend.providers import probe
 from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError
 from click.testing import CliRunner
-from small import CLASSES, convnet
+from support.small import CLASSES, convnet
 
 CROPPED = {"size": 12, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+
+PEERS = "benchmarks.bench.peers"
 
 
 def small_module() -> torch.nn.Module:
@@ -53,7 +55,10 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 @pytest.fixture(scope="module")
 def case(subject: Subject) -> Case:
     wanted = ["classifier", "backlit-cpu", "backlit-cpu-singly", "torch", "torch-channels-last"]
-    wanted += ["torch-batched", *(f"bench_peers:{name}" for name in ("wrong", "refuses", "dies"))]
+    wanted += [
+        "torch-batched",
+        *(f"{PEERS}:{name}" for name in ("wrong", "refuses", "dies")),
+    ]
     return bench.run(subject, 2, 2, rounds=4, wanted=wanted)
 
 
@@ -101,22 +106,25 @@ def test_memory_is_that_of_the_process_alone(case: Case) -> None:
 
 
 def test_a_fast_wrong_contender_shows(case: Case) -> None:
-    wrong = result(case, "bench_peers:wrong")
+    wrong = result(case, f"{PEERS}:wrong")
     assert wrong.status == "ok"
     assert not wrong.agrees
     assert wrong.distance is not None
     assert wrong.distance > 0.5
     assert "**WRONG**" in bench_table.markdown([case])
-    assert bench_table.geometric_mean([case], "bench_peers:wrong") is None
+    assert bench_table.geometric_mean([case], f"{PEERS}:wrong") is None
 
 
 def test_failures_are_reported_with_their_reason(case: Case) -> None:
-    refuses, dies = result(case, "bench_peers:refuses"), result(case, "bench_peers:dies")
+    refuses, dies = (
+        result(case, f"{PEERS}:refuses"),
+        result(case, f"{PEERS}:dies"),
+    )
     assert refuses.status == dies.status == "failed"
     assert refuses.reason == "RuntimeError: it does not open at all"
     assert dies.reason == "ended by signal 6: last words"
     page = bench_table.markdown([case])
-    assert "bench_peers:dies: ended by signal 6: last words" in page
+    assert f"{PEERS}:dies: ended by signal 6: last words" in page
 
 
 def test_json_holds_everything(case: Case) -> None:
@@ -129,7 +137,7 @@ def test_json_holds_everything(case: Case) -> None:
 
 
 def test_one_that_takes_too_long_is_ended(subject: Subject, tmp_path: Path) -> None:
-    job = worker_job(subject, tmp_path, "bench_peers:sleeps")
+    job = worker_job(subject, tmp_path, f"{PEERS}:sleeps")
     worker = Worker(job, timeout=20)
     worker._timeout = 0.2
     started = time.perf_counter()

@@ -13,7 +13,6 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-import small
 from backlit.export import export
 from backlit.export.check import check as checks
 from backlit.export.check.check import check_cuda, check_tensorrt, placed
@@ -23,6 +22,7 @@ from backlit.runtime.cli import main
 from backlit.runtime.errors import ModelError
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
+from support import small
 
 needs_parser = pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx_bindings") is None,

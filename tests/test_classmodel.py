@@ -23,10 +23,10 @@ from backlit.runtime.images.load import load
 from backlit.runtime.images.prepare import prepare
 from backlit.runtime.maps.classmodel import Ascent, _shifted, _variation_gradient, ascend
 from click.testing import CliRunner
-from linear_file import write_linear_file
 from PIL import Image
-from small import convnet
-from test_real import entry, options
+from support.linear_file import write_linear_file
+from support.real import entry, options
+from support.small import convnet
 
 from backlit import models
 

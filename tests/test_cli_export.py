@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import small
 import torch
-import zoo
 from backlit.export.autodiff.registry import RULES
 from backlit.runtime.cli import main
 from backlit.runtime.contract import KEY, Contract
 from click.testing import CliRunner, Result
 from onnx import helper
+from support import small, zoo
 
 
 def backlit(*args: Any) -> Result:

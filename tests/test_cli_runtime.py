@@ -17,8 +17,8 @@ from backlit.runtime.boxes.recipes import fitted
 from backlit.runtime.cli import group as cli
 from backlit.runtime.errors import BacklitError, OutputError, ProviderError, VerificationError
 from click.testing import CliRunner
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 LABELS = ("cat", "dog", "hen", "fox", "owl")
 PROGRAM = [sys.executable, "-m", "backlit.runtime"]

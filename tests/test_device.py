@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import simulated
 from backlit.runtime.backend import providers
 from backlit.runtime.backend import start as opening
 from backlit.runtime.backend.cuda.device import BUCKETS, DeviceBindings, split
 from backlit.runtime.backend.cuda.lanes import GATE
 from backlit.runtime.backend.providers import open_session
 from backlit.runtime.errors import BacklitWarning, OptionError
-from linear_file import write_linear_file
+from support import simulated
+from support.linear_file import write_linear_file
 
 RNG = np.random.default_rng(3)
 SMALL = (1, 2, 4)

@@ -10,8 +10,8 @@ import sys
 
 import onnx
 import pytest
-from fake_libraries import environment, with_cudnn  # noqa: F401
-from linear_file import write_linear_file
+from support.fake_libraries import environment, with_cudnn  # noqa: F401
+from support.linear_file import write_linear_file
 
 COMMON = """
 import json, sys

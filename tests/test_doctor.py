@@ -15,7 +15,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 from backlit.runtime.backend import libraries
-from fake_libraries import (
+from support.fake_libraries import (
     HAS_COMPILER,
     driver,
     environment,

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from backlit.runtime.backend.tensorrt.cache import CacheWarning, EngineCache, default_root
 from backlit.runtime.errors import ModelError, OutputError
-from engine_builder import KEY, OTHER, SIZE, names, state, write
-from hardship import largest_file, open_folder, read_only
+from support.engine_builder import KEY, OTHER, SIZE, names, state, write
+from support.hardship import largest_file, open_folder, read_only
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX locks and signals")
 __all__ = ["open_folder"]  # a fixture

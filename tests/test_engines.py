@@ -33,10 +33,10 @@ from backlit.runtime.contract import ENGINE_KEY, Contract
 from backlit.runtime.contract import KEY as CONTRACT_KEY
 from backlit.runtime.errors import ModelError, OptionError, OutputError, ProviderError
 from click.testing import CliRunner
-from engine_builder import GPU, KEY, OTHER, names
-from hardship import largest_file, open_folder, read_only
-from linear_file import write_linear_file
-from trt_stand_in import Provider
+from support.engine_builder import GPU, KEY, OTHER, names
+from support.hardship import largest_file, open_folder, read_only
+from support.linear_file import write_linear_file
+from support.trt_stand_in import Provider
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX locks and signals")
 __all__ = ["open_folder"]  # a fixture

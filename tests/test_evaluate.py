@@ -15,7 +15,8 @@ from backlit.runtime.evaluation import datasets, metrics
 from backlit.runtime.evaluation import maps as evaluate_maps
 from backlit.runtime.evaluation.measure import Evaluation, class_rows
 from backlit.runtime.evaluation.summary import Summary
-from labelled import (
+from PIL import Image
+from support.labelled import (
     LABELS,
     RECIPE,
     SIDE,
@@ -26,7 +27,6 @@ from labelled import (
     write_voc,
     write_wsolevaluation,
 )
-from PIL import Image
 
 from backlit import models
 

@@ -10,8 +10,15 @@ import pytest
 from backlit.runtime.boxes.recipes import RECIPES
 from backlit.runtime.cli.evaluate import evaluate as command
 from backlit.runtime.evaluation.datasets import FORMATS
-from labelled import RECIPE, evaluate, result_of, table_of, write_classifier, write_wsolevaluation
 from PIL import Image
+from support.labelled import (
+    RECIPE,
+    evaluate,
+    result_of,
+    table_of,
+    write_classifier,
+    write_wsolevaluation,
+)
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ import pytest
 from backlit.runtime import Session
 from backlit.runtime.images.load import load
 from backlit.runtime.images.prepare import prepare
-from example_runs import BRIGHTEST, EXAMPLES, RULES, export_embedded, finished, need, stamp
-from linear_file import write_linear_file
 from PIL import Image
+from support.example_runs import BRIGHTEST, EXAMPLES, RULES, export_embedded, finished, need, stamp
+from support.linear_file import write_linear_file
 
 from backlit import models
 

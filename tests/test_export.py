@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-import small
 import torch
 from backlit.export import differentiate, export
 from backlit.export.autodiff.registry import RULES, Entry
@@ -23,6 +22,7 @@ from backlit.runtime.errors import (
     VerificationError,
 )
 from onnx import helper
+from support import small
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from backlit.export import export
 from backlit.export.autodiff.backward import waists
-from backlit.export.features import Grid, grid
+from backlit.export.maps.grids import Grid, grid
 from backlit.runtime import Session
 from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.errors import OptionError

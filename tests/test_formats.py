@@ -12,8 +12,8 @@ from backlit.runtime.cli import group as cli
 from backlit.runtime.output import formats
 from backlit.runtime.output.names import Names
 from click.testing import CliRunner
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 LABELS = ("cat, 'tabby' & <kin>", "Hündin")
 FRAME = 40

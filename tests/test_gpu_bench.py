@@ -17,24 +17,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gpu_bench
-import gpu_case
-import gpu_files
-import gpu_page
-import gpu_peers
-import gpu_profile
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
 from backlit.export.bench.process import Failed
 from backlit.runtime.backend.providers import probe
-from gpu_case import OutOfTime, Pool
-from gpu_record import Record
-from gpu_result import Figure, Key, Result, figures
-from gpu_worker import Job
 
-MODEL = "gpu_peers:perceptron"
+from benchmarks.gpu import bench as gpu_bench
+from benchmarks.gpu import case as gpu_case
+from benchmarks.gpu import files as gpu_files
+from benchmarks.gpu import page as gpu_page
+from benchmarks.gpu import peers as gpu_peers
+from benchmarks.gpu import profiling as gpu_profile
+from benchmarks.gpu.case import OutOfTime, Pool
+from benchmarks.gpu.record import Record
+from benchmarks.gpu.result import Figure, Key, Result, figures
+from benchmarks.gpu.worker import Job
+
+PEERS = "benchmarks.gpu.peers"
+MODEL = f"{PEERS}:perceptron"
 COMMON = ["--only", MODEL, "--size", str(gpu_peers.SIZE), "--rounds", "2", "--threads", "1"]
 CONTENDERS = ["--contender", "backlit-*", "--contender", "torch"]
 
@@ -54,7 +56,7 @@ def _sources() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the smallest network there is."""
-    folder = tmp_path_factory.mktemp("files") / "gpu_peers.perceptron"
+    folder = tmp_path_factory.mktemp("files") / f"{PEERS}.perceptron"
     threads = torch.get_num_threads()
     gpu_files.make(MODEL, folder, gpu_files.stamp(gpu_peers.SIZE, "portable"))
     torch.set_num_threads(threads)
@@ -121,7 +123,7 @@ def test_the_page(out: Path) -> None:
     assert row[2] == f"{3 / figure.seconds:.0f}"
     assert row[3] == f"{figure.ratio:.2f}"
     assert f"| {MODEL} | backlit-cpu | fp16 |" in text
-    assert "## Where the time goes: gpu_peers.perceptron-fp32-batch3-k2, backlit-cpu" in text
+    assert f"## Where the time goes: {PEERS}.perceptron-fp32-batch3-k2, backlit-cpu" in text
 
 
 def test_the_profile_names_operators_of_the_file(out: Path) -> None:
@@ -219,9 +221,9 @@ def test_speeds_measured_before_the_maps_went_wrong_are_not_written(
     folder = tmp_path / "out"
     shutil.copytree(out / "cpu", folder / "cpu")
     record = Record(folder / "cpu")
-    parity = record.read("parity-gpu_peers.perceptron")
+    parity = record.read(f"parity-{PEERS}.perceptron")
     parity["lines"][0] |= {"good": False, "map": None}
-    record.write("parity-gpu_peers.perceptron", parity)
+    record.write(f"parity-{PEERS}.perceptron", parity)
     assert gpu_bench.main(["--device", "cpu", "--write", "--out", str(folder)]) == 1
     assert not (folder / "GPU.md").exists()
     assert "**refused**: no speeds" in "\n".join(gpu_page.parity_table({"m": parity["lines"]}))
@@ -231,7 +233,7 @@ def contenders(*names: str) -> dict[str, tuple[Job, str | None]]:
     every = gpu_case.jobs("fp32", ["cpu"], "cpu", True, 1)
     found = {"forward-cpu": every["forward-cpu"]}
     for name in names:
-        kind = f"gpu_peers:{name}"
+        kind = f"{PEERS}:{name}"
         found[name] = Job(name, kind, "cpu", "fp32", False, True), "forward-cpu"
     return found
 
@@ -256,7 +258,7 @@ def test_wrong_and_dying_contenders_show(files: Path) -> None:
     }  # fmt: skip
     text = gpu_page.page(gpu_page.Kept([json.loads(json.dumps(line))]), {})
     assert "**WRONG**" in text
-    assert "gpu_peers:perceptron, batch 3, dies: ended by signal 6: last words" in text
+    assert f"{PEERS}:perceptron, batch 3, dies: ended by signal 6: last words" in text
 
 
 def test_one_that_takes_too_long_is_ended(files: Path) -> None:
@@ -274,13 +276,13 @@ def test_one_that_takes_too_long_is_ended(files: Path) -> None:
 
 
 def test_a_classifier_that_cannot_be_exported_is_told_of(files: Path, tmp_path: Path) -> None:
-    names, said = [MODEL, "gpu_peers:nobody"], []
+    names, said = [MODEL, f"{PEERS}:nobody"], []
     folder = tmp_path / "files"
     shutil.copytree(files, folder / files.name)
     found = gpu_files.prepare(names, folder, gpu_peers.SIZE, "portable", said.append)
     assert found == {MODEL: folder / files.name}
-    assert said[0] == "exporting gpu_peers:nobody"
-    assert said[1].startswith("FAILED: gpu_peers:nobody cannot be exported: AttributeError: ")
+    assert said[0] == f"exporting {PEERS}:nobody"
+    assert said[1].startswith(f"FAILED: {PEERS}:nobody cannot be exported: AttributeError: ")
 
 
 def test_ratios_are_taken_round_by_round() -> None:
@@ -360,10 +362,11 @@ def test_backlit_need_not_be_installed(tmp_path: Path) -> None:
     """As on a GPU host without a package index: the packages it needs, and the checkout."""
     site = Path(ort.__file__).parents[1]
     code = (  # -S: no .pth files, through which the checkout is installed here
-        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(site)!r}]\n"
-        "import importlib.metadata, importlib.util, pathlib, gpu_files\n"
-        "assert importlib.util.find_spec('backlit') is None, 'it is there'\n"
-        f"gpu_files.reachable(pathlib.Path({str(tmp_path / 'site')!r}))\n"
+        f"import sys; sys.path[:0] = [{str(Path(__file__).parents[1])!r}, {str(site)!r}]\n"
+        "import importlib.metadata, importlib.util, pathlib\n"
+        "from benchmarks.gpu import files\n"
+        "assert importlib.util.find_spec('backlit.export') is None, 'it is there'\n"
+        f"files.reachable(pathlib.Path({str(tmp_path / 'site')!r}))\n"
         "import backlit.export, backlit.runtime.session, backlit.models\n"
         "print(backlit.export.__file__, importlib.metadata.version('backlit'))\n"
     )
@@ -423,7 +426,7 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def on_stand_in(precision: str) -> dict[str, tuple[Job, str | None]]:
     every = gpu_case.jobs(precision, ["cuda"], "cuda", True, 1)
     return {
-        name: (dataclasses.replace(job, kind=f"gpu_peers:cuda_{job.kind}"), yardstick)
+        name: (dataclasses.replace(job, kind=f"{PEERS}:cuda_{job.kind}"), yardstick)
         for name, (job, yardstick) in every.items() if job.kind in ("forward", "backlit")
     }  # fmt: skip
 

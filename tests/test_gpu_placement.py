@@ -12,8 +12,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import architectures
-import fakecuda
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -21,11 +19,12 @@ import pytest
 from backlit.export import differentiate, export
 from backlit.export.check.check import check_tensorrt
 from cases import CASES
-from fake_libraries import with_cudnn  # noqa: F401  a fixture
-from fakecuda import cuda_stand_in  # noqa: F401  a fixture
 from onnx import TensorProto, helper, numpy_helper
+from support import architectures, fakecuda
+from support.fake_libraries import with_cudnn  # noqa: F401  a fixture
+from support.fakecuda import cuda_stand_in  # noqa: F401  a fixture
 
-FP16 = {"output": "gradient", "precision": "fp16"}
+FP16 = {"maps": "gradient", "precision": "fp16"}
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in architectures.SMALL},
     **{f"{name}-gradient-fp16": (name, FP16) for name in ("mobilenet_v2", "vit")},

@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 BLOCK = """
 import sys

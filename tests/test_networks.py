@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-import zoo
 from backlit.export import differentiate, export
 from backlit.export.sources.classifier import Classifier
 from backlit.export.sources.load import to_onnx
 from onnx.reference import ReferenceEvaluator
+from support import zoo
 
 NETWORKS = {
     "alexnet": 224, "vgg16": 224, "vgg16_bn": 224, "resnet18": 224, "resnet50": 224,

@@ -14,7 +14,7 @@ from backlit.runtime import Session
 from backlit.runtime.backend import providers
 from backlit.runtime.backend import start as opening
 from backlit.runtime.errors import ModelError, ProviderError
-from linear_file import write_linear_file
+from support.linear_file import write_linear_file
 
 from backlit import models
 

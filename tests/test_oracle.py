@@ -7,12 +7,13 @@ import functools
 import zlib
 
 import onnx_ir as ir
-import oracle
 import pytest
+from backlit.export.autodiff.ops import Ops
 from backlit.export.autodiff.registry import RULES, Entry
-from backlit.export.graph.ops import Ops
 from backlit.export.graph.values import args
-from oracle_cases import Case, collect
+
+from benchmarks.oracle import run as oracle
+from benchmarks.oracle.cases import Case, collect
 
 PARTS, EACH = 4, 6
 SLOW = {"Attention", "LinearAttention", "SoftmaxCrossEntropyLoss", "NegativeLogLikelihoodLoss"}

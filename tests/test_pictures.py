@@ -15,8 +15,8 @@ from backlit.runtime.cli import group as cli
 from backlit.runtime.drawing import colormaps, panels, pictures
 from backlit.runtime.errors import OutputError
 from click.testing import CliRunner
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 SIDE, BRIGHT, DARK = 32, 200, 20
 LABELS = ("cat & dog <x>", "b\x07ird", "hen")

@@ -17,8 +17,8 @@ from backlit.runtime.errors import OptionError
 from backlit.runtime.images.listing import Inputs
 from backlit.runtime.output.names import Names
 from backlit.runtime.stages import PAUSE
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 PROGRAM = [sys.executable, "-m", "backlit.runtime"]
 BEST = np.array([[-1]])

@@ -20,9 +20,10 @@ from backlit.runtime.errors import OptionError
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from precision_cases import compare, dev_images
-from small import CLASSES, convnet
-from test_real import NAMES, entry, options
+from support.real import NAMES, entry, options
+from support.small import CLASSES, convnet
+
+from benchmarks.precision.cases import compare, dev_images
 
 FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
 SMOOTH = [helper.make_node("Tanh", ["c"], ["a"], name="tanh")]

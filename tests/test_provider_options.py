@@ -10,10 +10,10 @@ import pytest
 from backlit.runtime.backend import options as provider_options
 from backlit.runtime.backend import placement, providers
 from backlit.runtime.errors import OptionError
-from fake_libraries import environment, tensorrt, with_cudnn  # noqa: F401
-from linear_file import write_linear_file
 from onnx import TensorProto, helper
 from PIL import Image
+from support.fake_libraries import environment, tensorrt, with_cudnn  # noqa: F401
+from support.linear_file import write_linear_file
 
 OPEN = """
 import json, sys

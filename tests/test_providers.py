@@ -9,8 +9,8 @@ import pytest
 from backlit.runtime.backend import providers
 from backlit.runtime.backend.libraries import last_line
 from backlit.runtime.errors import ModelError, OptionError, ProviderError
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 # Where CUDA really loads, the failing path cannot be tested.
 NO_CUDA = pytest.mark.skipif(

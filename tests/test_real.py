@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -13,27 +12,7 @@ from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.images.load import load
 from backlit.runtime.images.prepare import prepare
-
-NAMES = [
-    "squeezenet1_1_logits_fp32",
-    "squeezenet1_0_227_deepcomp",
-    "mobilenetv1_0.25_224_bn",
-    "shufflenetv2_x1.0_deq",
-    "mobilenetv2_1.0_224_deq",
-]
-
-
-def entry(shared: Path, name: str) -> dict[str, Any]:
-    manifest = json.loads((shared / "manifest.json").read_text())
-    found: dict[str, Any] = next(m for m in manifest["models"] if Path(m["file"]).stem == name)
-    return found
-
-
-def options(model: dict[str, Any]) -> dict[str, Any]:
-    """The manifest's preprocessing as export options."""
-    how = model["preprocess"]
-    bgr = how["colour"] == "BGR"
-    return {"mean": how["mean"], "std": how["std"], "range": how["range"], "bgr": bgr}
+from support.real import NAMES, entry, options
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,6 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 import torch
-import zoo
 from backlit.export import differentiate, export
 from backlit.export.cli.export import export as export_command
 from backlit.export.cli.export import verify as verify_command
@@ -31,7 +30,8 @@ from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError, VerificationError
 from click.testing import CliRunner
 from onnx.reference import ReferenceEvaluator
-from small import convnet
+from support import zoo
+from support.small import convnet
 from torch import nn
 from torch.nn import functional as F
 

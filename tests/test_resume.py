@@ -14,8 +14,8 @@ from backlit.runtime.cli import group as cli
 from backlit.runtime.errors import OptionError, OutputError
 from backlit.runtime.output.run_log import RunLog
 from click.testing import CliRunner
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 PROGRAM = [sys.executable, "-m", "backlit.runtime"]
 COUNT, BAD = 40, 17

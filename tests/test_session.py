@@ -16,8 +16,8 @@ from backlit.runtime.errors import (
     ModelError,
     OptionError,
 )
-from linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 RNG = np.random.default_rng(5)
 LABELS = ("cat", "dog", "Egyptian cat", "tench, Tinca tinca", "cock, hen")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import zoo
 from backlit.export.graph.weights import detach, session
 from backlit.export.sources.load import load, to_onnx
 from backlit.export.sources.torch_export import EXPORTERS, module_to_onnx
 from backlit.runtime.errors import ModelError
+from support import zoo
 
 
 @pytest.fixture

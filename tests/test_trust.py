@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import labelled
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import small
 from backlit.export import export
 from backlit.export.trust import complete, perturb, pointing, randomise, sample, similarity
 from backlit.export.trust import run as trust
@@ -23,9 +21,10 @@ from backlit.runtime import Session
 from backlit.runtime.cli import main
 from backlit.runtime.errors import DatasetError, ImageError, ModelError, OptionError
 from click.testing import CliRunner, Result
-from linear_file import write_linear_file
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from support import labelled, small
+from support.linear_file import write_linear_file
 
 SIDE = 24
 CLASSES = 5

@@ -13,13 +13,13 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-import small
 from backlit.export import build, differentiate, export
 from backlit.export.graph.protos import with_output
 from backlit.export.rules import pooling
 from backlit.runtime import Session
 from backlit.runtime.errors import ModelError, VerificationError
 from onnx import TensorProto, helper, numpy_helper
+from support import small
 
 Array = np.ndarray[Any, Any]
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}

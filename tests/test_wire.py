@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from backlit.runtime.backend.protobuf import metadata, with_metadata, without_outputs
 from backlit.runtime.errors import ModelError
-from linear_file import write_linear_file
 from onnx import TensorProto, helper
+from support.linear_file import write_linear_file
 
 
 def two_outputs():

@@ -76,8 +76,8 @@ def from_source(
     """
     classifier = load(source, weights)
     says, pinned = classifier.says, (size, size) if isinstance(size, int) else size
-    given = {"mean": says.mean, "std": says.std, "range": says.range, "check": False, **options}
-    given.setdefault("output", "saliency")  # what the others compute, and no more
+    given = {"mean": says.mean, "std": says.std, "range": says.range, "verify": False, **options}
+    given.setdefault("maps", "saliency")  # what the others compute, and no more
     model, _ = to_onnx(classifier, pinned)
     original, module = folder / "classifier.onnx", None
     save(model, original)

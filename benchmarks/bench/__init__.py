@@ -1,0 +1,1 @@
+"""Backlit beside peers, on a CPU: `make bench`."""

@@ -1,0 +1,1 @@
+"""On an NVIDIA GPU: `make gpu-bench`, `make gpu-check`."""

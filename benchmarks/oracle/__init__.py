@@ -1,0 +1,1 @@
+"""Gradients of onnx's own operator tests: `make oracle`."""

@@ -1,0 +1,1 @@
+"""Half precision on labelled photos: `make precision`."""
