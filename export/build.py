@@ -161,7 +161,7 @@ def export(
     if not maps:
         raise OptionError(
             f"the classifier has no feature maps over the image, which {', '.join(wanted)} needs.",
-            "ask for --output saliency.",
+            "ask for --maps saliency.",
         )
     optimise(model, on)
     names = says.labels if labels is None else labels

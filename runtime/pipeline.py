@@ -24,7 +24,8 @@ from .images import crops as crops_module
 from .images import prepare as preparing
 from .images.load import Source, load
 from .maps.explain import explain
-from .maps.kinds import Kind
+from .maps.kind import Kind
+from .maps.kinds import AnyKind, get_kind
 from .results import Result, Saliency
 from .stages import Pause, ahead, cores, given, one_opencv_thread
 
@@ -49,7 +50,7 @@ def saliency_results(
     keep: int = 0,
     workers: int | None = None,
     runs: int = 1,
-    kind: Kind = "gradient",
+    map: AnyKind = "saliency",  # noqa: A002  the option's name
 ) -> Generator[Result[Saliency], None, None]:
     """Saliency maps of many images, in order.
 
@@ -62,7 +63,7 @@ def saliency_results(
         keep: keep each decoded image, reduced to this longest side in pixels; 0 keeps none.
         workers: decoding threads; None: one per core, 16 at most.
         runs: batches in the network at once; pays on a CPU, see ``stages.plan``.
-        kind: which of the file's maps.
+        map: which kind of map.
 
     Raises:
         OptionError: crops or batch is impossible, or the file has no such map.
@@ -70,7 +71,7 @@ def saliency_results(
     """
     flow = saliency_flow(
         runner, sources, class_index, crops, batch,
-        keep=keep, workers=workers, runs=runs, kind=kind,
+        keep=keep, workers=workers, runs=runs, map=map,
     )  # fmt: skip
     return given(flow)
 
@@ -85,7 +86,7 @@ def saliency_flow(
     keep: int = 0,
     workers: int | None = None,
     runs: int = 1,
-    kind: Kind = "gradient",
+    map: AnyKind = "saliency",  # noqa: A002  the option's name
 ) -> Generator[Result[Saliency] | None, None, None]:
     """``saliency_results`` of images that arrive slowly.
 
@@ -96,7 +97,7 @@ def saliency_flow(
     views = _batch(runner, batch, class_index.shape[1])
     decoded = _decode(runner, sources, crops, keep, views, _workers(workers))
     images = max(1, views // crops)
-    return _saliency(runner, decoded, class_index, images, views, max(1, runs), kind)
+    return _saliency(runner, decoded, class_index, images, views, max(1, runs), get_kind(map))
 
 
 def localize_results(
@@ -114,7 +115,7 @@ def localize_results(
     views = crops_module.check(recipe.crops if crops is None else crops)
     maps = saliency_results(
         runner, sources, class_index, views, batch,
-        workers=workers, runs=runs, kind=recipe.saliency,
+        workers=workers, runs=runs, map=recipe.map,
     )  # fmt: skip
     return after(maps, lambda result: boxes(result, recipe), workers)
 
@@ -148,7 +149,8 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
         scores=found.scores,
         boxes=tuple(None if box is None else prepared.box_to_original(box) for box, _ in objects),
         masks=made,
-        saliency=found.maps,
+        maps=found.maps,
+        map=found.map,
         recipe=recipe.name,
     )
     return Result(result.index, result.image, value, None, prepared, result.picture)
@@ -288,6 +290,7 @@ def _explain_group(
             labels=None if labels is None else tuple(labels[index] for index in classes),
             scores=scores,
             maps=maps,
+            map=kind.name,
             prepared=prepared,
         )
         yield dataclasses.replace(result, value=value)

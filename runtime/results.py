@@ -29,6 +29,7 @@ class Saliency:
         maps: float32 [K,fh,fw], averaged over the views (paper, section 3): max over channels of
             abs(d score / d image), score per unit of the graph's ``image`` values (section 3.1),
             or the kind of map that was asked for.
+        map: name of the kind of map.
         prepared: the frame that the maps belong to, and the way back to the original's pixels.
     """
 
@@ -39,6 +40,7 @@ class Saliency:
     labels: tuple[str, ...] | None
     scores: npt.NDArray[np.float32]
     maps: npt.NDArray[np.float32]
+    map: str
     prepared: Prepared = dataclasses.field(repr=False)
 
 
@@ -55,7 +57,8 @@ class Localization:
         scores: float32 [K], unnormalised class scores.
         boxes: K boxes in pixels of the original image; None where nothing was found.
         masks: bool [K,height,width].
-        saliency: float32 [K,fh,fw], the maps the boxes came from, in pixels of the frame.
+        maps: float32 [K,fh,fw], the maps the boxes came from, in pixels of the frame.
+        map: name of their kind.
         recipe: name of the recipe.
     """
 
@@ -67,7 +70,8 @@ class Localization:
     scores: npt.NDArray[np.float32]
     boxes: tuple[Box | None, ...]
     masks: Mask
-    saliency: npt.NDArray[np.float32]
+    maps: npt.NDArray[np.float32]
+    map: str
     recipe: str
 
 

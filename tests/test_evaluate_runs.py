@@ -142,7 +142,7 @@ def test_usage_errors(work, tmp_path):
         (file, data, "-o", out, "--baselines", "some"),
         (file, data, "-o", out, "--limit", 0),
         (file, data, "-o", out, "--recipe", "magic"),
-        (file, data, "-o", out, "--format", "csv"),
+        (file, data, "-o", out, "--dataset-format", "csv"),
     ):
         assert evaluate(*args).exit_code == 2
     for args in ((tmp_path / "none.onnx", data, "-o", out), (file, tmp_path / "none", "-o", out)):

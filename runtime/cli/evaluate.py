@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import files
-from .job import note_elsewhere, provider_option
+from .image_run import note_elsewhere, provider_option
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   backlit evaluate model.backlit.onnx ILSVRC/LOC_val -o out
-  backlit evaluate model.backlit.onnx VOCdevkit/VOC2007 -o out --class-map voc.csv
+  backlit evaluate model.backlit.onnx VOCdevkit/VOC2007 -o out --class-table voc.csv
   backlit evaluate model.backlit.onnx coco/ -o out --baselines centred --limit 500""",
 )
 @click.argument("file", type=click.Path())
 @click.argument("dataset", type=click.Path())
 @click.option(
     "-o",
-    "--output",
+    "--out",
     required=True,
     type=click.Path(),
     help="Folder for metrics.json, images.csv, report.html and records.jsonl.",
@@ -39,12 +39,13 @@ Examples:
 @click.option("--images", type=click.Path(), help="Folder of the pictures, if they lie elsewhere.")
 @click.option("--synsets", type=click.Path(), help="ILSVRC's LOC_synset_mapping.txt.")
 @click.option(
-    "--class-map",
+    "--class-table",
+    "class_map",
     type=click.Path(),
     help="CSV or JSON: the data set's classes, and the classifier's indices or labels.",
 )
 @click.option(
-    "--format",
+    "--dataset-format",
     "form",
     type=click.Choice(["ilsvrc", "wsolevaluation", "voc", "coco"]),
     help="The data set's format.  [default: by what lies there]",
@@ -85,7 +86,7 @@ Examples:
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
 @click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]")
 @click.pass_context
-def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -> None:
+def evaluate(ctx: click.Context, /, out: str, gallery: int, **options: Any) -> None:
     """Measure how well FILE says where objects are, on the labelled images of DATASET.
 
     DATASET is a folder of ILSVRC as Kaggle ships it, of wsolevaluation's metadata, of Pascal VOC,
@@ -102,7 +103,7 @@ def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -
 
     # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    folder = files.folder(output)
+    folder = files.folder(out)
     evaluation = _evaluation(**options)
     examples = list(evaluation.dataset.examples[: options["limit"]])
     header = evaluation.header()
@@ -175,15 +176,15 @@ def _evaluation(
     from ..boxes.recipes import fitted
     from ..evaluation import datasets
     from ..evaluation.measure import Evaluation
-    from ..maps.kinds import map_name, offers
+    from ..maps.kinds import file_output, offers
     from ..session import Session
 
     threads, runs = plan(providers, threads, None)
 
     def maps(contract: Contract) -> set[str]:
-        names = {map_name(fitted(recipe, contract).saliency, contract)}
-        if baselines == "all" and offers("gradient", contract):  # the textbook recipe cuts on it
-            names.add(map_name("gradient", contract))
+        names = {file_output(fitted(recipe, contract).map, contract)}
+        if baselines == "all" and offers("saliency", contract):  # the textbook recipe cuts on it
+            names.add(file_output("saliency", contract))
         return names
 
     session = Session(file, providers, threads, maps, parse(settings))
@@ -217,10 +218,10 @@ def _notes(evaluation: Evaluation, recipe: str) -> list[str]:
     if evaluation.recipe.name != recipe:
         notes.append(
             f"recipe {evaluation.recipe.name}: the file has no map for recipe {recipe}; export it "
-            "with --output saliency,features."
+            "with --maps saliency,features."
         )
     if evaluation.baselines == "all" and "textbook" not in evaluation.methods:
-        notes.append("no textbook recipe: the file has no gradient map (--output saliency).")
+        notes.append("no textbook recipe: the file has no map saliency (export --maps saliency).")
     return notes
 
 

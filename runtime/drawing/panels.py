@@ -135,9 +135,9 @@ def row(
         mask: bool [h,w].
         box: in pixels of the image.
         caption: class and score.
-        names: what to draw: ``image``, titles of heats, ``overlay`` (the first heat over the image,
-            see `blended`), ``mask``, ``box``. None: image, heats, the mask if there is one, and the
-            box if there is one or a mask; with neither it is left out.
+        names: what to draw: ``image``, titles of heats, ``map`` (the first heat), ``overlay`` (that
+            heat over the image, see `blended`), ``mask``, ``box``. None: image, heats, the mask if
+            there is one, and the box if there is one or a mask; with neither it is left out.
         zoom: pixels for each unit of the page.
     """
     picture = rgb(image)
@@ -157,14 +157,15 @@ def row(
         if name == "mask" and mask is not None:
             return _masked(base, mask)
         first = next(iter(heats))
-        heat = heats.get(name, heats[first])
+        title = first if name in ("map", "overlay") else name
+        heat = heats[title]
         # The map is coloured after it is resized: averaged colours are not colours of the scale.
         values = resized(_finite(heat.values), high, wide).astype(np.float32, copy=False)
         bar = None if heat.top is None else heat
         if name == "overlay":
-            title = name if first == "saliency" else f"{first} overlay"
-            return Panel(title, blended(base, values, heat.colormap, heat.top), bar=bar)
-        return Panel(name, heatmap(values, heat.colormap, heat.top), bar=bar)
+            pixels = blended(base, values, heat.colormap, heat.top)
+            return Panel(f"{title} overlay", pixels, bar=bar)
+        return Panel(title, heatmap(values, heat.colormap, heat.top), bar=bar)
 
     return Row(tuple(draw(name) for name in names), caption, zoom)
 

@@ -305,7 +305,7 @@ def _export_line(contract: Contract, where: str) -> str:
     rule, image = contract.normalisation, contract.image
     words = ["backlit export", contract.source.name, "-o"]
     words += [where.removesuffix(".onnx").removesuffix(".backlit") + ".gradient.onnx"]
-    words += ["--output gradient", f"--range {rule.range}"]
+    words += ["--maps gradient", f"--range {rule.range}"]
     words += [f"--{name} {','.join(map(str, values))}"
               for name, values in (("mean", rule.mean), ("std", rule.std))]  # fmt: skip
     words += ["--bgr"] * (image.colour == "BGR") + ["--resize crop"] * (image.resize == "crop")
