@@ -121,7 +121,7 @@ def localize_results(
 
 
 def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Result[Localization]:
-    """The objects of one image from its saliency maps, in pixels of the original image.
+    """`boxes_of` of a result; an error stays that error.
 
     Args:
         result: the maps.
@@ -129,18 +129,31 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
         masks: make the masks too; without, they are [0,height,width], which at 12 million pixels
             saves more time than the cut takes.
     """
-    from .boxes.localize import localize_maps
-    from .results import Localization
-
     found = result.value
     if found is None:
         return Result(result.index, result.image, None, result.error)
+    value = boxes_of(found, recipe, masks)
+    return Result(result.index, result.image, value, None, found.prepared, result.picture)
+
+
+def boxes_of(found: Saliency, recipe: Recipe, masks: bool = True) -> Localization:
+    """The objects of one image from its maps, in pixels of the original image.
+
+    Args:
+        found: the maps.
+        recipe: how they become boxes.
+        masks: as in ``boxes``.
+    """
+    from .boxes.localize import localize_maps
+    from .results import Localization
+
     prepared, classes = found.prepared, found.classes
     objects = localize_maps(prepared.frame, found.maps, recipe)
-    made = np.empty((len(objects) * masks, found.height, found.width), np.bool_)
-    for own, (_, mask) in zip(made, objects, strict=False):
-        own[:] = prepared.mask_to_original(mask)
-    value = Localization(
+    made = np.empty((len(objects) if masks else 0, found.height, found.width), np.bool_)
+    if masks:
+        for place, (_, mask) in enumerate(objects):
+            made[place] = prepared.mask_to_original(mask)
+    return Localization(
         image=found.image,
         width=found.width,
         height=found.height,
@@ -153,7 +166,6 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
         map=found.map,
         recipe=recipe.name,
     )
-    return Result(result.index, result.image, value, None, prepared, result.picture)
 
 
 def after(

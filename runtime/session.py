@@ -12,6 +12,7 @@ from PIL import Image
 
 from . import pipeline
 from .backend.runner import Runner
+from .boxes.recipes import fitted
 from .errors import no_opencv
 from .images.load import Source
 from .maps.classes import Classes, resolve
@@ -94,12 +95,9 @@ class Session(Runner):
             OptionError: crops, batch or recipe is impossible.
         """
         try:
-            from .boxes.recipes import fitted
+            import cv2  # noqa: F401  found missing now, not after the first run
         except ModuleNotFoundError as error:
-            if error.name != "cv2":
-                raise
             raise no_opencv() from error
-
         chosen = fitted(recipe, self.contract)
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))

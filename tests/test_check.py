@@ -277,7 +277,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     result = backlit(path, "--build")
     assert result.exit_code == 2
     assert "--build goes with --tensorrt" in result.stderr
-    result = backlit(path, "--tensorrt", "--batch", 4)
+    result = backlit(path, "--tensorrt", "--max-images", 4)
     assert result.exit_code == 2
     assert "go with --build" in result.stderr
     assert backlit(path, "--tensorrt", "--build", "--batch", 0).exit_code == 2

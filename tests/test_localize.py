@@ -4,10 +4,9 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from backlit.runtime.boxes import localize as module
-from backlit.runtime.boxes.geometry import centred_box, iou, largest_component
-from backlit.runtime.boxes.localize import localize_maps
-from backlit.runtime.boxes.recipes import RECIPES
+from backlit.runtime.boxes.geometry import centred_box, iou, mask_box
+from backlit.runtime.boxes.localize import largest_component, localize_maps
+from backlit.runtime.boxes.recipes import RECIPES, get_recipe
 from backlit.runtime.errors import OptionError
 
 SIDE = 160
@@ -44,7 +43,7 @@ def test_default_finds_objects_of_several_sizes_anywhere(box, seed):
     [(found, mask)] = localize_maps(frame, maps, RECIPES["default"])
     assert iou(found, truth) > 0.8
     assert mask.shape == frame.shape[:2]
-    assert module.mask_box(mask) == found
+    assert mask_box(mask) == found
     if box != BOXES[0]:
         assert iou(centred_box(SIDE, SIDE), truth) < 0.5
 
@@ -129,7 +128,7 @@ def test_odd_sizes(name, shape):
     maps = rng.exponential(size=(2, *shape)).astype(np.float32)
     for box, mask in localize_maps(frame, maps, RECIPES[name]):
         assert mask.shape == shape
-        assert module.mask_box(mask) == box
+        assert mask_box(mask) == box
         # One pixel has no contrast; any other map has, and its peak is foreground.
         assert (box is None) == (shape == (1, 1))
 
@@ -183,12 +182,12 @@ def test_the_paper_is_the_paper():
 
 def test_recipes_by_name():
     own = dataclasses.replace(RECIPES["default"], name="own", iterations=2)
-    assert module.get_recipe(own) is own
-    assert module.get_recipe("paper") is RECIPES["paper"]
+    assert get_recipe(own) is own
+    assert get_recipe("paper") is RECIPES["paper"]
     with pytest.raises(
         OptionError, match="choose one of: default, pixels, paper, textbook, threshold"
     ):
-        module.get_recipe("papre")
+        get_recipe("papre")
 
 
 def test_largest_component():
@@ -209,9 +208,9 @@ def test_largest_component():
 
 def test_mask_box():
     mask = np.zeros((10, 20), np.bool_)
-    assert module.mask_box(mask) is None
+    assert mask_box(mask) is None
     mask[3, 5] = mask[7, 16] = True
-    assert module.mask_box(mask) == (5, 3, 17, 8)
+    assert mask_box(mask) == (5, 3, 17, 8)
 
 
 def test_iou_is_the_share_of_pixels():

@@ -18,8 +18,8 @@ from PIL import Image
 OPEN = """
 import json, sys
 from backlit.runtime.errors import BacklitError
-from backlit.runtime.provider_options import parse
-from backlit.runtime.providers import open_session
+from backlit.runtime.backend.options import parse
+from backlit.runtime.backend.providers import open_session
 path, names, *texts = sys.argv[1:]
 for text in texts:
     try:
@@ -226,7 +226,7 @@ def test_the_real_cuda_provider_refuses_what_is_wrong(file, with_cudnn):  # noqa
 def test_the_real_tensorrt_provider_refuses_what_is_wrong(file, with_cudnn, tmp_path):  # noqa: F811
     tensorrt(tmp_path)
     code = f"""
-from backlit.runtime import providers
+from backlit.runtime.backend import providers
 tried = providers.Probe("tensorrt", compiled=True, loads=True)
 providers.probe = lambda name: tried
 {OPEN}"""
@@ -249,7 +249,7 @@ providers.probe = lambda name: tried
 def test_nodes_left_to_the_cpu_are_named(left, file, with_cudnn, tmp_path):  # noqa: F811
     code = """
 import dataclasses, json, sys
-from backlit.runtime.providers import open_session
+from backlit.runtime.backend.providers import open_session
 for path in sys.argv[1:]:
     opened = open_session(path, "cuda")
     print(json.dumps([[dataclasses.astuple(x) for x in opened.elsewhere], opened.engines > 5]))

@@ -45,7 +45,7 @@ Examples:
     default="default",
     help="How a map becomes a box: default, threshold (no cut), pixels and pixels-threshold (the "
     "same from the map saliency, which files without feature maps get instead), paper "
-    "(section 3.2 as written) or textbook (cv2.grabCut on the raw gradient).  [default: default]",
+    "(section 3.2 as written) or textbook (cv2.grabCut on the map saliency).  [default: default]",
 )
 @click.option(
     "-o", "--out", type=click.Path(), help="Folder for boxes.jsonl, NAME.png and other formats."

@@ -22,12 +22,13 @@ def map_options(default: str) -> Callable[[Function], Function]:
     Args:
         default: for the help.
     """
-    listed = "; ".join(f"{name}, {kind.help}" for name, kind in KINDS.items())
+    listed = "; ".join(f"{name}: {kind.help}" for name, kind in KINDS.items())
     choice = click.option(
         "--map",
         "name",
         type=click.Choice(list(KINDS)),
-        help=f"Which map: {listed}.  [default: {default}]",
+        metavar="MAP",
+        help=f"Which map.  {listed}.  [default: {default}]",
     )
     owners = _owners()
     options = [choice, *(_option(name, fields) for name, fields in owners.items())]

@@ -28,7 +28,7 @@ class Asked:
         colormap: of all maps; None: what each kind of map wants.
         scale: ``image``, ``run``, or the end of the scale.
         suffix: of their files.
-        sheet: file for a page of the run's pictures.
+        sheet: file for a sheet of the run's pictures.
     """
 
     pictures: bool | None
@@ -117,7 +117,7 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
             "--sheet",
             type=click.Path(),
             metavar="FILE",
-            help="Also put the pictures of the run, the first 60, on one page: a file with the "
+            help="Also put the pictures of the run, the first 60, on one sheet: a file with the "
             "suffix of the picture format.",
         ),
     ]
@@ -137,7 +137,7 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
             chosen = None if panels is None else _panels(panels, names)
             if sheet is not None and pictures is False:
                 raise OptionError(
-                    "--sheet is a page of pictures, and --no-pictures draws none.",
+                    "--sheet is a sheet of pictures, and --no-pictures draws none.",
                     "leave one of them out.",
                 )
             if sheet is not None and not sheet.lower().endswith(f".{picture_format}"):

@@ -242,11 +242,11 @@ def _record(evaluation: Evaluation, example: Example, found: Saliency) -> Record
 
 def _boxes(found: Saliency, recipe: Recipe, size: tuple[int, int]) -> list[Sequence[float] | None]:
     """The boxes that ``localize`` finds, in the pixels of the true boxes."""
-    located = pipeline.boxes(Result(0, found.image, found), recipe, masks=False).value
+    located = pipeline.boxes_of(found, recipe, masks=False)
     scale = size[0] / found.width, size[1] / found.height
     return [
         None if box is None else [edge * scale[i % 2] for i, edge in enumerate(box)]
-        for box in (located.boxes if located else ())
+        for box in located.boxes
     ]
 
 

@@ -15,4 +15,4 @@ class Features(FileMap):
     """
 
     name = "features"
-    help = "how much the middle feature maps matter: coarse and calm, what boxes start from"
+    help = "how much the middle feature maps matter, coarse and calm, what boxes start from"

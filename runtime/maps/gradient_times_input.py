@@ -25,7 +25,7 @@ class GradientTimesInput(OneRun):
     """
 
     name = "gradxinput"
-    help = "gradient times input: the gradient of each pixel times its value"
+    help = "the gradient of each pixel times its value"
     has_signs = True
 
     def output(self, outputs: Sequence[str]) -> str:

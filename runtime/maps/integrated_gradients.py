@@ -42,7 +42,7 @@ class IntegratedGradients(ManyRuns):
     """
 
     name = "ig"
-    help = "Integrated Gradients: what each pixel adds to the score, along a path to the image"
+    help = "what each pixel adds to the score on a path to the image (Integrated Gradients)"
     has_signs = True
 
     steps: int = option(50, "points on the path.", least=1)

@@ -27,7 +27,7 @@ class Kind(abc.ABC):
 
     Attributes:
         name: of the kind, as ``--map`` and ``map=`` take it.
-        help: what it shows, as the end of a sentence that begins with the name.
+        help: what it shows, in half a line of the help.
         has_signs: values have signs: what is below 0 takes from the score. Boxes and scales of
             pictures go by the magnitude.
 

@@ -15,4 +15,4 @@ class LayerCAM(FileMap):
     """
 
     name = "layercam"
-    help = "LayerCAM of a late feature map, finer than gradcam"
+    help = "LayerCAM of a late feature map, mostly finer than gradcam"

@@ -23,7 +23,7 @@ class PixelSaliency(OneRun):
     """
 
     name = "saliency"
-    help = "the paper's: the largest magnitude, over the channels, of the score's gradient"
+    help = "the paper's, the magnitude of the score's gradient, the largest of the channels"
 
     def output(self, outputs: Sequence[str]) -> str:
         """``saliency``, or ``gradient``, of which the map can be made."""

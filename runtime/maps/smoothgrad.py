@@ -37,7 +37,7 @@ class SmoothGrad(ManyRuns):
     """
 
     name = "smoothgrad"
-    help = "SmoothGrad: saliency averaged over noisy copies of the image"
+    help = "saliency averaged over noisy copies of the image (SmoothGrad)"
 
     samples: int = option(50, "noisy copies of the image.", least=1)
     noise: float = option(
