@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from .arrays import Index
 from .errors import ImageError, OptionError
 from .images import crops as crops_module
 from .images import prepare as preparing
@@ -37,13 +37,12 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Pixels = npt.NDArray[np.uint8]
 
 
 def saliency_results(
     runner: Runner,
     sources: Iterable[Source],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     crops: int = 1,
     batch: int | None = None,
     *,
@@ -79,7 +78,7 @@ def saliency_results(
 def saliency_flow(
     runner: Runner,
     sources: Iterable[Source | Pause],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     crops: int = 1,
     batch: int | None = None,
     *,
@@ -103,7 +102,7 @@ def saliency_flow(
 def localize_results(
     runner: Runner,
     sources: Iterable[Source],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     recipe: Recipe,
     crops: int | None = None,
     batch: int | None = None,
@@ -229,7 +228,7 @@ def _numbered(
 def _saliency(
     runner: Runner,
     decoded: Generator[Result[Saliency] | None, None, None],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     images: int,
     batch: int,
     runs: int,
@@ -279,7 +278,7 @@ def _groups(
 def _explain_group(
     runner: Runner,
     group: list[Result[Saliency]],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     batch: int,
     kind: Kind,
 ) -> Iterator[Result[Saliency]]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from .arrays import Floats, Index, Pixels
 from .boxes.geometry import Box, Mask
 from .errors import BacklitError
 from .images.prepare import Prepared
 
 Value = TypeVar("Value")
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,10 +33,10 @@ class Saliency:
     image: str | None
     width: int
     height: int
-    classes: npt.NDArray[np.int64]
+    classes: Index
     labels: tuple[str, ...] | None
-    scores: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
+    scores: Floats
+    maps: Floats
     map: str
     prepared: Prepared = dataclasses.field(repr=False)
 
@@ -65,12 +62,12 @@ class Localization:
     image: str | None
     width: int
     height: int
-    classes: npt.NDArray[np.int64]
+    classes: Index
     labels: tuple[str | None, ...]
-    scores: npt.NDArray[np.float32]
+    scores: Floats
     boxes: tuple[Box | None, ...]
     masks: Mask
-    maps: npt.NDArray[np.float32]
+    maps: Floats
     map: str
     recipe: str
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from ..arrays import Floats
 from ..contract import Contract
 from ..errors import OptionError
 from ..maps.kinds import AnyKind, file_output, get_kind, offers
@@ -54,7 +52,7 @@ class Recipe:
     engine: Literal["grabcut", "threshold"] = "grabcut"
     side: int | None = 64
 
-    def evidence(self, saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def evidence(self, saliency: Floats) -> Floats:
         """What the seeds are taken from: `grabcut.evidence` of a map, float32 [h,w] in 0..1."""
         from . import grabcut  # OpenCV, 0.2 s; a recipe is also a name in a list of options
 

@@ -7,9 +7,8 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Pixels
 from ..errors import OptionError
-
-Pixels = npt.NDArray[np.uint8]
 
 SEQUENTIAL = ("inferno", "viridis", "cividis", "grey")
 """From dark, nothing, to light, the most; of a signed map they show the magnitude."""

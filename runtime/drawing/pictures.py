@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..arrays import Floats, Pixels
 from ..errors import OutputError
 from ..files import whole_file
 from ..images.prepare import Prepared
@@ -31,7 +32,6 @@ Value = TypeVar("Value")
 LONGEST = 640
 """Longest side in pixels that is worth keeping of an image for a picture."""
 
-Pixels = npt.NDArray[np.uint8]
 
 # A sheet of pictures, in pixels.
 _WIDEST, _HIGHEST = 4096, 8192
@@ -57,7 +57,7 @@ class Look:
     def row(
         self,
         image: Pixels,
-        maps: Mapping[str, npt.NDArray[np.float32]],
+        maps: Mapping[str, Floats],
         mask: npt.NDArray[np.bool_] | None,
         box: tuple[int, int, int, int] | None,
         caption: str,
