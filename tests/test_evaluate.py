@@ -326,7 +326,7 @@ def test_a_file_of_feature_maps_alone(work, tmp_path):
     done = evaluate(path, work / "wsol", "-o", tmp_path / "out", "--limit", 3, "--gallery", 3)
     assert done.exit_code == 0, done.stderr
     assert list(json.loads(done.stdout)["metrics"]["corloc"]) == ["default", "centred"]
-    assert "note: no textbook recipe: the file has no gradient map" in done.stderr
+    assert "note: no textbook recipe: the file has no map saliency" in done.stderr
     session = Session(path)
     for line in record_lines(tmp_path / "out")[1:]:
         (found,) = session.localize(work / "wsol" / line["image"], classes=line["true"])
