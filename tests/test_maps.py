@@ -91,9 +91,9 @@ def test_a_new_kind_in_python(work, sharpened):
     assert found.map == "sharpened"
     (found,) = session.saliency(image, top=2, map=sharpened(exponent=3))
     np.testing.assert_allclose(found.maps, scaled**3, rtol=1e-6)
-    with pytest.raises(OptionError, match="exponent=0.5 is out of range(.|\n)*give 1 or more"):
+    with pytest.raises(OptionError, match=r"exponent=0.5 is out of range(.|\n)*give 1 or more"):
         sharpened(exponent=0.5)
-    with pytest.raises(OptionError, match="no map 'sharpend'(.|\n)*gradxinput, sharpened"):
+    with pytest.raises(OptionError, match=r"no map 'sharpend'(.|\n)*gradxinput, sharpened"):
         session.saliency(image, map="sharpend")
 
 

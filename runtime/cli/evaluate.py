@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import files
-from .image_run import note_elsewhere, provider_option
+from ..errors import OptionError
+from .image_run import can_resume, note_elsewhere, provider_option
 from .progress import progress
 
 if TYPE_CHECKING:
     from ..contract import Contract
     from ..drawing.html import Row
     from ..evaluation.measure import Evaluation
+
+RECORDS = "records.jsonl"
+FINISHED = "metrics.json"
+"""What a run writes last: where it is, the run that it is of was finished."""
 
 
 @click.command(
@@ -80,20 +87,30 @@ Examples:
     help="Folder for the true classes' score maps, float32 [224,224], as wsolevaluation reads "
     "them: IMAGE_ID.npy.",
 )
-@click.option("--restart", is_flag=True, help="Drop what an earlier run left in the folder.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on after the images that records.jsonl in the folder has already; needs the file, the "
+    "data set and the options of the first run, but for --limit. Begins anew where there is "
+    "nothing yet.",
+)
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
 @provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
 @click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]")
 @click.pass_context
-def evaluate(ctx: click.Context, /, out: str, gallery: int, **options: Any) -> None:
+def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **options: Any) -> None:
     """Measure how well FILE says where objects are, on the labelled images of DATASET.
 
     DATASET is a folder of ILSVRC as Kaggle ships it, of wsolevaluation's metadata, of Pascal VOC,
     or COCO's JSON file. Prints the metrics as one JSON object, each with its 95 % interval, beside
     those of the textbook recipe and of a centred box on the same images. The folder of -o gets the
     same as metrics.json, a row per image in images.csv and a page with curves and pictures,
-    report.html. A run that was stopped goes on when it is started again with the same -o.
+    report.html.
+
+    records.jsonl grows as the run goes. Where one is in the folder, that of a finished run is kept
+    as records.previous.jsonl until the new one is finished, too; that of an unfinished run is an
+    error without --resume.
     """
     from ..drawing import html as report
     from ..evaluation import page
@@ -110,7 +127,9 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, **options: Any) -> N
     for note in (notes := _notes(evaluation, options["recipe"])):
         click.echo(f"note: {note}", err=True)
     errors: dict[str, str] = {}
-    with Log(folder / "records.jsonl", header, options["restart"]) as log:
+    previous = None if resume else _set_aside(folder)
+    with can_resume(), Log(folder / RECORDS, header) as log:
+        (folder / FINISHED).unlink(missing_ok=True)
         there = sum(one.name in log for one in examples)
         if there:
             click.echo(f"{there} of {len(examples)} images are done; going on", err=True)
@@ -139,10 +158,12 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, **options: Any) -> N
     for name, content in (
         ("images.csv", text),
         ("report.html", html),
-        ("metrics.json", json.dumps(found, indent=1) + "\n"),
+        (FINISHED, json.dumps(found, indent=1) + "\n"),
     ):
         with files.whole_file(folder / name) as file:
             file.write(content.encode())
+    if previous is not None:
+        previous.unlink(missing_ok=True)
     click.echo(json.dumps(found))
     _show(
         page.rows(found["metrics"], known, evaluation.methods),
@@ -152,6 +173,30 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, **options: Any) -> N
     click.echo(f"{total}, report in {folder / 'report.html'}", err=True)
     if errors:
         ctx.exit(1)
+
+
+def _set_aside(folder: Path) -> Path | None:
+    """Make room for a run that begins anew.
+
+    Returns:
+        Where the records of a finished run are now; None where there is nothing.
+
+    Raises:
+        OptionError: the records are of a run that was not finished, and would be lost.
+    """
+    records = folder / RECORDS
+    if not records.exists():
+        return None
+    with records.open("rb") as file:
+        header_alone = len(list(itertools.islice(file, 2))) < 2
+    if not (header_alone or (folder / FINISHED).exists()):
+        raise OptionError(
+            f"{records} is of a run that was not finished.",
+            "go on with it by --resume, give -o another folder, or delete that file to begin anew.",
+        )
+    previous = records.with_name("records.previous.jsonl")
+    records.replace(previous)
+    return previous
 
 
 def _evaluation(

@@ -133,11 +133,8 @@ class ImageRun:
             log.skip(self._images)
             self._names.clear()
             self._log, self._before, self._done, self._failed = log, log.done, log.done, log.failed
-            try:
+            with can_resume():
                 yield log
-            except KeyboardInterrupt:
-                click.echo("the same command with --resume goes on from here", err=True)
-                raise
 
     def sources(self) -> Iterator[str | Pause]:
         """The images that are not done yet."""
@@ -182,6 +179,16 @@ class ImageRun:
                 self._names[number] = names.take(image)
                 number += 1
             yield image
+
+
+@contextmanager
+def can_resume() -> Iterator[None]:
+    """Say how to go on where somebody stops the run by ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("the same command with --resume goes on from here", err=True)
+        raise
 
 
 def need_folder(out: str | None, asked: dict[str, bool | None]) -> None:
