@@ -44,7 +44,7 @@ from backlit.runtime.boxes.localize import largest_component
 from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.contract import Contract
 from backlit.runtime.maps.classes import ranks
-from backlit.runtime.maps.kinds import map_name
+from backlit.runtime.maps.kinds import file_output
 from backlit.runtime.stages import cores
 from PIL import Image
 from support import zoo
@@ -116,9 +116,7 @@ def backlit(session: Session, runs: int, files: list[Path], top: int, recipe: st
     """The steps of `backlit localize` without printing."""
     chosen = fitted(recipe, session.contract)
     index = ranks(top, session.contract.score.classes)
-    maps = pipeline.saliency_flow(
-        session, files, index, chosen.crops, runs=runs, kind=chosen.saliency
-    )
+    maps = pipeline.saliency_flow(session, files, index, chosen.crops, runs=runs, map=chosen.map)
     found = pipeline.after(maps, lambda one: pipeline.boxes(one, chosen, masks=False))
     with closing(found):
         return [list(one.value.boxes) if one.value else [] for one in found]
@@ -126,7 +124,7 @@ def backlit(session: Session, runs: int, files: list[Path], top: int, recipe: st
 
 def needed(recipe: str) -> Callable[[Contract], list[str]]:
     """The maps that a session computes for a recipe, as the command opens it."""
-    return lambda contract: [map_name(fitted(recipe, contract).saliency, contract)]
+    return lambda contract: [file_output(fitted(recipe, contract).map, contract)]
 
 
 def classifier(arch: str | None, folder: Path) -> tuple[str, Obvious, Path]:
@@ -208,9 +206,9 @@ def map_to_box(file: Path, files: list[Path]) -> None:
     cv2.setNumThreads(1)
     session = Session(file, "cpu", 1)
     best = ranks(1, session.contract.score.classes)
-    kinds = sorted({fitted(name, session.contract).saliency for name in RECIPES} | {"gradient"})
+    kinds = sorted({fitted(name, session.contract).map for name in RECIPES} | {"saliency"})
     times: dict[str, list[float]] = {}
-    maps = [pipeline.saliency_results(session, files, best, kind=kind) for kind in kinds]
+    maps = [pipeline.saliency_results(session, files, best, map=kind) for kind in kinds]
     for number, results in enumerate(zip(*maps, strict=True)):
         by_kind = dict(zip(kinds, results, strict=True))
         if (raw := by_kind["gradient"].value) is None:
@@ -220,7 +218,7 @@ def map_to_box(file: Path, files: list[Path]) -> None:
         }
         for name in RECIPES:
             chosen = fitted(name, session.contract)
-            ways[name] = lambda one=by_kind[chosen.saliency], recipe=chosen: pipeline.boxes(
+            ways[name] = lambda one=by_kind[chosen.map], recipe=chosen: pipeline.boxes(
                 one, recipe, masks=False
             )
         for name, way in ways.items():

@@ -48,15 +48,15 @@ def write(folder: Path, count: int = len(LABELS)) -> list[dict[str, object]]:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-o",
-    "--output",
+    "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=samples(),
     help="Folder to write to (default: the package's own).",
 )
-def main(output: Path) -> None:
+def main(out: Path) -> None:
     """Draw the sample pictures and boxes.json."""
-    entries = write(output)
-    click.echo(f"{len(entries)} pictures in {output}", err=True)
+    entries = write(out)
+    click.echo(f"{len(entries)} pictures in {out}", err=True)
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def draw_labelled(count: int, seed: int, processes: int) -> tuple[Pixels, npt.ND
 @click.option("--threads", default=1, show_default=True, help="CPU cores to train on.")
 @click.option(
     "-o",
-    "--output",
+    "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     default=tiny_convnet(),
     help="ONNX file to write (default: the package's own).",
@@ -235,10 +235,10 @@ def main(
     radius: float,
     seed: int,
     threads: int,
-    output: Path,
+    out: Path,
 ) -> None:
     """Draw pictures, train the embedded classifier on them, write it and score it."""
-    output.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
     started = time.monotonic()
     images, truth = draw_labelled(count, TRAINING_SEED, processes=2)
@@ -247,12 +247,12 @@ def main(
     train(model, images, truth, epochs=epochs, rate=4e-3, seed=seed)
     if replays:
         train(model, images, truth, epochs=replays, rate=1e-3, radius=radius, seed=seed)
-    save(model, output)
-    output.with_suffix(".labels.txt").write_text("\n".join(LABELS) + "\n", "utf-8")
+    save(model, out)
+    out.with_suffix(".labels.txt").write_text("\n".join(LABELS) + "\n", "utf-8")
     fresh, fresh_truth = draw_labelled(held_out, HELD_OUT_SEED, processes=2)
-    share = accuracy(output, fresh, fresh_truth)
+    share = accuracy(out, fresh, fresh_truth)
     click.echo(
-        f"{output}: {output.stat().st_size} bytes; held-out accuracy {share:.4f} "
+        f"{out}: {out.stat().st_size} bytes; held-out accuracy {share:.4f} "
         f"on {held_out} pictures; {time.monotonic() - started:.0f} s in all",
         err=True,
     )

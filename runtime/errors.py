@@ -80,14 +80,14 @@ def no_map(name: str, has: Iterable[str]) -> OptionError:
     """The error for a map that a file does not return."""
     return OptionError(
         f"the file returns no {name!r} map; it has: {', '.join(has)}.",
-        f"export it with --output {name}, or with several: --output saliency,features.",
+        f"export it with --maps {name}, or with several: --maps saliency,features.",
     )
 
 
 def no_opencv() -> BacklitError:
     """The error for an installation without OpenCV, which is larger than all the rest together."""
     return BacklitError(
-        "Boxes, pictures and maps of feature maps need OpenCV, which is not installed.",
+        "boxes, pictures and maps of feature maps need OpenCV, which is not installed.",
         "pip install 'backlit[boxes]' (with saliency -o, --no-pictures does without).",
     )
 

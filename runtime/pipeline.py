@@ -17,14 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from .arrays import Index
 from .errors import ImageError, OptionError
 from .images import crops as crops_module
 from .images import prepare as preparing
 from .images.load import Source, load
 from .maps.explain import explain
-from .maps.kinds import Kind
+from .maps.kind import Kind
+from .maps.kinds import AnyKind, get_kind
 from .results import Result, Saliency
 from .stages import Pause, ahead, cores, given, one_opencv_thread
 
@@ -36,20 +37,19 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-Pixels = npt.NDArray[np.uint8]
 
 
 def saliency_results(
     runner: Runner,
     sources: Iterable[Source],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     crops: int = 1,
     batch: int | None = None,
     *,
     keep: int = 0,
     workers: int | None = None,
     runs: int = 1,
-    kind: Kind = "gradient",
+    map: AnyKind = "saliency",  # noqa: A002  the option's name
 ) -> Generator[Result[Saliency], None, None]:
     """Saliency maps of many images, in order.
 
@@ -62,7 +62,7 @@ def saliency_results(
         keep: keep each decoded image, reduced to this longest side in pixels; 0 keeps none.
         workers: decoding threads; None: one per core, 16 at most.
         runs: batches in the network at once; pays on a CPU, see ``stages.plan``.
-        kind: which of the file's maps.
+        map: which kind of map.
 
     Raises:
         OptionError: crops or batch is impossible, or the file has no such map.
@@ -70,7 +70,7 @@ def saliency_results(
     """
     flow = saliency_flow(
         runner, sources, class_index, crops, batch,
-        keep=keep, workers=workers, runs=runs, kind=kind,
+        keep=keep, workers=workers, runs=runs, map=map,
     )  # fmt: skip
     return given(flow)
 
@@ -78,14 +78,14 @@ def saliency_results(
 def saliency_flow(
     runner: Runner,
     sources: Iterable[Source | Pause],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     crops: int = 1,
     batch: int | None = None,
     *,
     keep: int = 0,
     workers: int | None = None,
     runs: int = 1,
-    kind: Kind = "gradient",
+    map: AnyKind = "saliency",  # noqa: A002  the option's name
 ) -> Generator[Result[Saliency] | None, None, None]:
     """``saliency_results`` of images that arrive slowly.
 
@@ -96,13 +96,13 @@ def saliency_flow(
     views = _batch(runner, batch, class_index.shape[1])
     decoded = _decode(runner, sources, crops, keep, views, _workers(workers))
     images = max(1, views // crops)
-    return _saliency(runner, decoded, class_index, images, views, max(1, runs), kind)
+    return _saliency(runner, decoded, class_index, images, views, max(1, runs), get_kind(map))
 
 
 def localize_results(
     runner: Runner,
     sources: Iterable[Source],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     recipe: Recipe,
     crops: int | None = None,
     batch: int | None = None,
@@ -114,13 +114,13 @@ def localize_results(
     views = crops_module.check(recipe.crops if crops is None else crops)
     maps = saliency_results(
         runner, sources, class_index, views, batch,
-        workers=workers, runs=runs, kind=recipe.saliency,
+        workers=workers, runs=runs, map=recipe.map,
     )  # fmt: skip
     return after(maps, lambda result: boxes(result, recipe), workers)
 
 
 def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Result[Localization]:
-    """The objects of one image from its saliency maps, in pixels of the original image.
+    """`boxes_of` of a result; an error stays that error.
 
     Args:
         result: the maps.
@@ -128,18 +128,31 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
         masks: make the masks too; without, they are [0,height,width], which at 12 million pixels
             saves more time than the cut takes.
     """
-    from .boxes.localize import localize_maps
-    from .results import Localization
-
     found = result.value
     if found is None:
         return Result(result.index, result.image, None, result.error)
+    value = boxes_of(found, recipe, masks)
+    return Result(result.index, result.image, value, None, found.prepared, result.picture)
+
+
+def boxes_of(found: Saliency, recipe: Recipe, masks: bool = True) -> Localization:
+    """The objects of one image from its maps, in pixels of the original image.
+
+    Args:
+        found: the maps.
+        recipe: how they become boxes.
+        masks: as in ``boxes``.
+    """
+    from .boxes.localize import localize_maps
+    from .results import Localization
+
     prepared, classes = found.prepared, found.classes
     objects = localize_maps(prepared.frame, found.maps, recipe)
-    made = np.empty((len(objects) * masks, found.height, found.width), np.bool_)
-    for own, (_, mask) in zip(made, objects, strict=False):
-        own[:] = prepared.mask_to_original(mask)
-    value = Localization(
+    made = np.empty((len(objects) if masks else 0, found.height, found.width), np.bool_)
+    if masks:
+        for place, (_, mask) in enumerate(objects):
+            made[place] = prepared.mask_to_original(mask)
+    return Localization(
         image=found.image,
         width=found.width,
         height=found.height,
@@ -148,10 +161,10 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
         scores=found.scores,
         boxes=tuple(None if box is None else prepared.box_to_original(box) for box, _ in objects),
         masks=made,
-        saliency=found.maps,
+        maps=found.maps,
+        map=found.map,
         recipe=recipe.name,
     )
-    return Result(result.index, result.image, value, None, prepared, result.picture)
 
 
 def after(
@@ -215,7 +228,7 @@ def _numbered(
 def _saliency(
     runner: Runner,
     decoded: Generator[Result[Saliency] | None, None, None],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     images: int,
     batch: int,
     runs: int,
@@ -265,7 +278,7 @@ def _groups(
 def _explain_group(
     runner: Runner,
     group: list[Result[Saliency]],
-    class_index: npt.NDArray[np.int64],
+    class_index: Index,
     batch: int,
     kind: Kind,
 ) -> Iterator[Result[Saliency]]:
@@ -288,6 +301,7 @@ def _explain_group(
             labels=None if labels is None else tuple(labels[index] for index in classes),
             scores=scores,
             maps=maps,
+            map=kind.name,
             prepared=prepared,
         )
         yield dataclasses.replace(result, value=value)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Generic, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from .arrays import Floats, Index, Pixels
 from .boxes.geometry import Box, Mask
 from .errors import BacklitError
 from .images.prepare import Prepared
 
 Value = TypeVar("Value")
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,16 +26,18 @@ class Saliency:
         maps: float32 [K,fh,fw], averaged over the views (paper, section 3): max over channels of
             abs(d score / d image), score per unit of the graph's ``image`` values (section 3.1),
             or the kind of map that was asked for.
+        map: name of the kind of map.
         prepared: the frame that the maps belong to, and the way back to the original's pixels.
     """
 
     image: str | None
     width: int
     height: int
-    classes: npt.NDArray[np.int64]
+    classes: Index
     labels: tuple[str, ...] | None
-    scores: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
+    scores: Floats
+    maps: Floats
+    map: str
     prepared: Prepared = dataclasses.field(repr=False)
 
 
@@ -55,19 +54,21 @@ class Localization:
         scores: float32 [K], unnormalised class scores.
         boxes: K boxes in pixels of the original image; None where nothing was found.
         masks: bool [K,height,width].
-        saliency: float32 [K,fh,fw], the maps the boxes came from, in pixels of the frame.
+        maps: float32 [K,fh,fw], the maps the boxes came from, in pixels of the frame.
+        map: name of their kind.
         recipe: name of the recipe.
     """
 
     image: str | None
     width: int
     height: int
-    classes: npt.NDArray[np.int64]
+    classes: Index
     labels: tuple[str | None, ...]
-    scores: npt.NDArray[np.float32]
+    scores: Floats
     boxes: tuple[Box | None, ...]
     masks: Mask
-    saliency: npt.NDArray[np.float32]
+    maps: Floats
+    map: str
     recipe: str
 
 

@@ -16,7 +16,7 @@ from .boxes.recipes import fitted
 from .errors import no_opencv
 from .images.load import Source
 from .maps.classes import Classes, resolve
-from .maps.kinds import Kind
+from .maps.kinds import AnyKind
 from .results import Result, Saliency
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Session(Runner):
         top: int = 1,
         crops: int = 1,
         batch: int | None = None,
-        kind: Kind = "gradient",
+        map: AnyKind = "saliency",  # noqa: A002  the option's name
     ) -> list[Saliency]:
         """Where the classifier looked.
 
@@ -52,10 +52,8 @@ class Session(Runner):
             crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
                 section 3). Ranks are those of the scores averaged over the views.
             batch: views per run; None: 4 on a CPU, 32 on a GPU.
-            kind: which map: ``gradient``, the paper's saliency; ``features``, ``gradcam`` or
-                ``layercam``, made of feature maps and enlarged to the image's pixels;
-                ``smoothgrad``, ``ig`` (Integrated Gradients), or either with options
-                (``attribution.SmoothGrad``, ``attribution.IntegratedGradients``); ``gradxinput``.
+            map: which kind of map, by its name in ``KINDS`` or with options, as in
+                ``SmoothGrad(samples=25)``; a coarse one is enlarged to the image's pixels.
 
         Returns:
             One result per image, in order.
@@ -67,7 +65,7 @@ class Session(Runner):
         """
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
-        return _values(pipeline.saliency_results(self, sources, index, crops, batch, kind=kind))
+        return _values(pipeline.saliency_results(self, sources, index, crops, batch, map=map))
 
     def localize(
         self,

@@ -13,9 +13,14 @@ from backlit.runtime.cli import group as cli
 from backlit.runtime.contract import Normalisation
 from backlit.runtime.errors import OptionError
 from backlit.runtime.images import crops
-from backlit.runtime.maps import attribution
-from backlit.runtime.maps.attribution import IntegratedGradients, SmoothGrad, completeness
-from backlit.runtime.maps.kinds import map_name
+from backlit.runtime.maps.integrated_gradients import (
+    IntegratedGradients,
+    baseline_values,
+    completeness,
+)
+from backlit.runtime.maps.kinds import file_output
+from backlit.runtime.maps.points import graph_values
+from backlit.runtime.maps.smoothgrad import SmoothGrad
 from click.testing import CliRunner
 from PIL import Image
 from support.linear_file import write_linear_file
@@ -64,7 +69,7 @@ def test_integrated_gradients_of_a_linear_classifier(
     )  # fmt: skip
     images = pixels(3, 24, 20)
     images[:, :12] = 200  # flat: what is far from its edge does not change under the blur
-    found = session.saliency(images, [1, 3], kind=IntegratedGradients(3, baseline))
+    found = session.saliency(images, [1, 3], map=IntegratedGradients(3, baseline))
     x = planes(linear, images)
     if baseline == "black":
         start = planes(linear, np.zeros_like(images))
@@ -73,7 +78,7 @@ def test_integrated_gradients_of_a_linear_classifier(
         start = planes(linear, np.broadcast_to(mean.astype(np.uint8), images.shape))
         start = np.zeros_like(x) if dtype == "float32" else start
     else:
-        start = planes(linear, attribution.baseline_values(_uint8(tmp_path), images, "blur"))
+        start = planes(linear, baseline_values(_uint8(tmp_path), images, "blur"))
         assert np.abs(x - start)[:, :, :5].max() == 0
         assert start[:, :, 18:].std() < 0.5 * x[:, :, 18:].std()
     for one, way in zip(found, x - start, strict=True):
@@ -91,7 +96,7 @@ def _uint8(tmp_path):
 def test_gradient_times_input_of_a_linear_classifier(tmp_path, dtype, channels):
     linear, session = linear_session(tmp_path, output="gradient", dtype=dtype, channels=channels)
     images = pixels(3, channels=channels)
-    found = session.saliency(images, top=2, kind="gradxinput", batch=2)
+    found = session.saliency(images, top=2, map="gradxinput", batch=2)
     for one, x in zip(found, planes(linear, images), strict=True):
         expected = (linear.gradient()[one.classes] * x).sum(1)
         np.testing.assert_allclose(one.maps, expected, rtol=1e-4, atol=1e-4)
@@ -102,7 +107,7 @@ def test_smoothgrad_of_a_linear_classifier_is_its_saliency(tmp_path, output):
     linear, session = linear_session(tmp_path, output=output)
     for signed in {False, output == "gradient"}:
         kind = SmoothGrad(samples=7, noise=0.3, signed=signed)
-        (one,) = session.saliency(pixels(1), [2, 0], kind=kind)
+        (one,) = session.saliency(pixels(1), [2, 0], map=kind)
         np.testing.assert_allclose(one.maps, linear.saliency()[[2, 0]], rtol=1e-5)
 
 
@@ -114,14 +119,14 @@ def test_the_map_that_each_kind_is_made_of(tmp_path):
     gradient, _ = linear_session(tmp_path, output="gradient")
     maps = saliency.contract.maps + gradient.contract.maps
     both = dataclasses.replace(saliency.contract, maps=maps)
-    for kind in ("smoothgrad", SmoothGrad(), "gradient"):
-        assert map_name(kind, saliency.contract) == map_name(kind, both) == "saliency"
-        assert map_name(kind, gradient.contract) == "gradient"
+    for kind in ("smoothgrad", SmoothGrad(), "saliency"):
+        assert file_output(kind, saliency.contract) == file_output(kind, both) == "saliency"
+        assert file_output(kind, gradient.contract) == "gradient"
     for kind in ("ig", IntegratedGradients(), "gradxinput", SmoothGrad(signed=True)):
-        assert map_name(kind, gradient.contract) == map_name(kind, both) == "gradient"
+        assert file_output(kind, gradient.contract) == file_output(kind, both) == "gradient"
         with pytest.raises(OptionError, match="signs, which the file does not return") as caught:
-            map_name(kind, saliency.contract)
-        assert "--output saliency,features,gradient" in caught.value.fix
+            file_output(kind, saliency.contract)
+        assert "--maps saliency,features,gradient" in caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -186,7 +191,7 @@ def curved(tmp_path_factory):
 
 def values_of(session, images):
     """The graph's own values as float64 planes."""
-    x = attribution.graph_values(session, images).astype(np.float64)
+    x = graph_values(session, images).astype(np.float64)
     return x.transpose(0, 3, 1, 2) if session.contract.image.dtype == "uint8" else x
 
 
@@ -209,7 +214,7 @@ def test_smoothgrad_is_what_torch_says(curved, dtype, signed):
     session, model = curved[dtype]
     images, chosen = pixels(3, SIDE, SIDE), [4, 0]
     images[1] //= 3  # another value range, another deviation
-    found = session.saliency(images, chosen, kind=SmoothGrad(6, 0.2, signed, seed=9))
+    found = session.saliency(images, chosen, map=SmoothGrad(6, 0.2, signed, seed=9))
     shape = (SIDE, SIDE, 3) if dtype == "uint8" else (3, SIDE, SIDE)
     noise = [np.random.default_rng([9, s]).standard_normal(shape, np.float32) for s in range(6)]
     if dtype == "uint8":
@@ -229,7 +234,7 @@ def test_smoothgrad_is_what_torch_says(curved, dtype, signed):
 def test_smoothgrad_without_noise_is_the_saliency(curved, dtype):
     session, _ = curved[dtype]
     image = pixels(1, SIDE, SIDE)
-    (still,) = session.saliency(image, 1, kind=SmoothGrad(3, 0.0))
+    (still,) = session.saliency(image, 1, map=SmoothGrad(3, 0.0))
     (plain,) = session.saliency(image, 1)
     np.testing.assert_allclose(still.maps, plain.maps, rtol=1e-6)
 
@@ -239,8 +244,8 @@ def test_smoothgrad_without_noise_is_the_saliency(curved, dtype):
 def test_integrated_gradients_are_what_torch_says(curved, dtype, baseline):
     session, model = curved[dtype]
     images, chosen = pixels(2, SIDE, SIDE), [3, 1, 2]
-    found = session.saliency(images, chosen, kind=IntegratedGradients(9, baseline), batch=5)
-    begin = attribution.baseline_values(session, images, baseline)
+    found = session.saliency(images, chosen, map=IntegratedGradients(9, baseline), batch=5)
+    begin = baseline_values(session, images, baseline)
     begin = begin.transpose(0, 3, 1, 2) if dtype == "uint8" else begin
     nodes, weights = np.polynomial.legendre.leggauss(9)
     x = values_of(session, images)
@@ -255,7 +260,7 @@ def test_integrated_gradients_are_what_torch_says(curved, dtype, baseline):
 def test_gradient_times_input_is_what_torch_says(curved, dtype):
     session, model = curved[dtype]
     images, chosen = pixels(3, SIDE, SIDE), [3, 1]
-    found = session.saliency(images, chosen, kind="gradxinput")
+    found = session.saliency(images, chosen, map="gradxinput")
     x = values_of(session, images)
     expected = (gradients(model, x, chosen) * x[:, None]).sum(2)
     for one, each in zip(found, expected, strict=True):
@@ -287,10 +292,10 @@ def test_completeness(curved, dtype, limit, baseline):
 def test_a_map_does_not_depend_on_what_it_is_computed_with(curved, kind, views):
     session, _ = curved["uint8"]
     images = list(pixels(5, 20, 18))
-    alone = [session.saliency(image, top=2, crops=views, kind=kind)[0] for image in images]
+    alone = [session.saliency(image, top=2, crops=views, map=kind)[0] for image in images]
     for batch, runs in ((1, 1), (3, 2), (64, 1)):
         results = pipeline.saliency_results(
-            session, images, np.array([[-1, -2]]), views, batch, runs=runs, kind=kind
+            session, images, np.array([[-1, -2]]), views, batch, runs=runs, map=kind
         )
         for one, result in zip(alone, results, strict=True):
             np.testing.assert_array_equal(one.classes, result.value.classes)
@@ -302,7 +307,7 @@ def test_noise_is_that_of_the_seed(curved):
     session, _ = curved["uint8"]
     image = pixels(1, SIDE, SIDE)
     maps = [
-        session.saliency(image, 0, kind=SmoothGrad(3, 0.2, seed=seed))[0].maps for seed in (0, 0, 1)
+        session.saliency(image, 0, map=SmoothGrad(3, 0.2, seed=seed))[0].maps for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(maps[0], maps[1])
     assert distance(maps[2], maps[0]) > 0.01
@@ -319,17 +324,17 @@ def test_points_of_several_images_fill_a_batch(curved, kind, monkeypatch):
         return run(self, images, index)
 
     monkeypatch.setattr(Session, "run", counted)
-    session.saliency(pixels(4, SIDE, SIDE), kind=kind, batch=4)
+    session.saliency(pixels(4, SIDE, SIDE), map=kind, batch=4)
     assert sizes == [4] + [4] * 7
     sizes.clear()
-    session.saliency(pixels(1, SIDE, SIDE), [1, 2], kind=kind, batch=3)
+    session.saliency(pixels(1, SIDE, SIDE), [1, 2], map=kind, batch=3)
     assert sizes == [1, 3, 3, 1]
 
 
 # Ten crops, as the paper's section 3: scores and maps averaged over the crops
 
 
-@pytest.mark.parametrize("kind", ["gradient", SmoothGrad(4, 0.1), IntegratedGradients(6)])
+@pytest.mark.parametrize("kind", ["saliency", SmoothGrad(4, 0.1), IntegratedGradients(6)])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_ten_crops_are_averaged(curved, dtype, kind):
     """Every view has another gradient, and the direct computation puts each back in its place."""
@@ -337,7 +342,7 @@ def test_ten_crops_are_averaged(curved, dtype, kind):
     high = wide = crops.frame_size(session.contract.image, 10)[0]
     assert high == 18
     frame = pixels(1, high, wide, seed=8)[0]
-    (found,) = session.saliency(frame, top=2, crops=10, batch=4, kind=kind)
+    (found,) = session.saliency(frame, top=2, crops=10, batch=4, map=kind)
 
     corners = [(0, 0), (0, 2), (2, 0), (2, 2), (1, 1)]
     cut = [frame[y : y + SIDE, x : x + SIDE] for y, x in corners]
@@ -347,10 +352,10 @@ def test_ten_crops_are_averaged(curved, dtype, kind):
     chosen = np.argsort(-scores)[:2]
     np.testing.assert_array_equal(found.classes, chosen)
     np.testing.assert_allclose(found.scores, scores[chosen], rtol=1e-5)
-    if kind == "gradient":
+    if kind == "saliency":
         maps = np.abs(gradients(model, x, chosen)).max(2)
     else:
-        maps = attribution.maps(session, views, np.tile(chosen, (10, 1)), kind, 16)
+        maps = kind.of_views(session, views, np.tile(chosen, (10, 1)), 16)
     total, count = np.zeros((2, high, wide)), np.zeros((high, wide))
     for number, heat in enumerate(maps):
         (top, left), mirrored = corners[number % 5], number >= 5
@@ -387,13 +392,13 @@ def test_captums_smoothgrad_with_the_same_noise(captum, curved, monkeypatch):
         "stdevs": 0.15 * float(np.ptp(x.detach().numpy())),
     }
     theirs = tunnel.attribute(x, target=2, abs=False, **options)[0]
-    (ours,) = session.saliency(image, 2, kind=SmoothGrad(8, 0.15, signed=True, seed=3))
+    (ours,) = session.saliency(image, 2, map=SmoothGrad(8, 0.15, signed=True, seed=3))
     assert distance(ours.maps[0], theirs.abs().amax(0).numpy()) < 1e-4
 
     # Of the maximum over channels, which is the classifier's saliency as Backlit has it.
     copies = (x + drawn * options["stdevs"]).detach().requires_grad_()
     each = captum.Saliency(model).attribute(copies, target=2)
-    (ours,) = session.saliency(image, 2, kind=SmoothGrad(8, 0.15, seed=3))
+    (ours,) = session.saliency(image, 2, map=SmoothGrad(8, 0.15, seed=3))
     assert distance(ours.maps[0], each.amax(1).mean(0).numpy()) < 1e-4
 
 
@@ -402,10 +407,10 @@ def test_captums_integrated_gradients_with_the_same_steps(captum, curved):
     images = pixels(2, SIDE, SIDE)
     x = torch.tensor(values_of(session, images))
     for baseline in ("black", "mean"):
-        start = attribution.baseline_values(session, images, baseline).astype(np.float64)
+        start = baseline_values(session, images, baseline).astype(np.float64)
         method = captum.IntegratedGradients(model)
         theirs = method.attribute(x, torch.tensor(start), target=1).sum(1)
-        found = session.saliency(images, 1, kind=IntegratedGradients(baseline=baseline))
+        found = session.saliency(images, 1, map=IntegratedGradients(baseline=baseline))
         for ours, expected in zip(found, theirs.numpy(), strict=True):
             assert distance(ours.maps[0], expected) < 1e-4
 
@@ -415,7 +420,7 @@ def test_captums_gradient_times_input(captum, curved):
     images = pixels(2, SIDE, SIDE)
     x = torch.tensor(values_of(session, images), requires_grad=True)
     theirs = captum.InputXGradient(model).attribute(x, target=0).sum(1).detach()
-    found = session.saliency(images, 0, kind="gradxinput")
+    found = session.saliency(images, 0, map="gradxinput")
     for ours, expected in zip(found, theirs.numpy(), strict=True):
         assert distance(ours.maps[0], expected) < 1e-4
 
@@ -448,17 +453,17 @@ def photo(tmp_path_factory):
 )
 def test_saliency_command(curved, photo, tmp_path, words, kind):
     session, _ = curved["uint8"]
-    args = ["--saliency", *words.split(), "--class", 3, "-o", tmp_path, "--no-pictures"]
+    args = ["--map", *words.split(), "--class", 3, "-o", tmp_path, "--no-pictures"]
     result = run("saliency", session.path, photo, *args)
     assert result.exit_code == 0, result.output
     maps = np.load(json.loads(result.stdout)["map"])
-    (expected,) = session.saliency(photo, 3, kind=kind)
+    (expected,) = session.saliency(photo, 3, map=kind)
     np.testing.assert_allclose(maps, expected.maps, rtol=1e-5, atol=1e-6)
 
 
 def test_localize_command(curved, photo, tmp_path):
     session, _ = curved["uint8"]
-    args = ["localize", session.path, photo, "--no-pictures", "-o", tmp_path, "--saliency"]
+    args = ["localize", session.path, photo, "--no-pictures", "-o", tmp_path, "--map"]
     assert run(*args, "smoothgrad", "--samples", 3).exit_code == 0
     assert run(*args, "ig", "--steps", 3, "--crops", 10).exit_code == 0
     line = json.loads((tmp_path / "boxes.jsonl").read_text().splitlines()[-1])
@@ -468,12 +473,12 @@ def test_localize_command(curved, photo, tmp_path):
 @pytest.mark.parametrize(
     ("command", "words", "problem", "fix"),
     [
-        ("saliency", "--saliency ig --noise 0.1", "--noise is an option of smoothgrad", "leave"),
-        ("saliency", "--steps 3", "--steps is an option of ig", "add --saliency ig"),
-        ("localize", "--seed 3", "--seed is an option of smoothgrad", "add --saliency"),
-        ("saliency", "--saliency smoothgrad --samples 0", "samples=0", "give 1 or more"),
-        ("saliency", "--saliency ig", "signs", "--output saliency,features,gradient"),
-        ("localize", "--saliency gradxinput", "signs", "--output saliency,features,gradient"),
+        ("saliency", "--map ig --noise 0.1", "--noise is an option of smoothgrad", "leave"),
+        ("saliency", "--steps 3", "--steps is an option of ig", "add --map ig"),
+        ("localize", "--seed 3", "--seed is an option of smoothgrad", "add --map"),
+        ("saliency", "--map smoothgrad --samples 0", "samples=0", "give 1 or more"),
+        ("saliency", "--map ig", "signs", "--maps saliency,features,gradient"),
+        ("localize", "--map gradxinput", "signs", "--maps saliency,features,gradient"),
     ],
 )
 def test_mistakes_are_usage_errors_with_the_fix(tmp_path, photo, command, words, problem, fix):
@@ -490,4 +495,4 @@ def test_integrated_gradients_refuse_what_is_no_gradient(tmp_path):
     file = tmp_path / "guided.onnx"
     export(model, file, size=8, maps=("saliency", "gradient"), relu="guided", verify=False)
     with pytest.raises(OptionError, match=r"returns guided maps(.|\n)*without --relu"):
-        Session(file).saliency(np.zeros((8, 8, 3), np.uint8), [0], kind="ig")
+        Session(file).saliency(np.zeros((8, 8, 3), np.uint8), [0], map="ig")

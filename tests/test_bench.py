@@ -300,7 +300,7 @@ def test_exit_status_tells_of_failures(subject: Subject) -> None:
 
 @pytest.mark.parametrize(
     "args", [[], ["{file}", "--contender", "tensorflow"], ["{file}", "--weights", "random"],
-             ["{file}", "--k", "7"], ["{file}", "--threads", "4096"]],
+             ["{file}", "--top", "7"], ["{file}", "--threads", "4096"]],
 )  # fmt: skip
 def test_usage_errors(args: list[str], subject: Subject) -> None:
     given = [arg.format(file=subject.backlit) for arg in args]

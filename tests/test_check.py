@@ -121,7 +121,7 @@ def test_parser_names_every_refused_node(bad: Path) -> None:
 
 @needs_parser
 def test_the_engine_is_built_for_the_lengths_asked_for(good: Path) -> None:
-    result = backlit(good, "--tensorrt", "--build", "--batch", 4, "--classes", 2)
+    result = backlit(good, "--tensorrt", "--build", "--max-images", 4, "--max-top", 2)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["tensorrt"]["profile"] == {
         "image": [[n, 12, 12, 3] for n in (1, 4, 4)],
@@ -277,7 +277,7 @@ def test_what_is_no_model(tmp_path: Path) -> None:
     result = backlit(path, "--build")
     assert result.exit_code == 2
     assert "--build goes with --tensorrt" in result.stderr
-    result = backlit(path, "--tensorrt", "--batch", 4)
+    result = backlit(path, "--tensorrt", "--max-images", 4)
     assert result.exit_code == 2
     assert "go with --build" in result.stderr
     assert backlit(path, "--tensorrt", "--build", "--batch", 0).exit_code == 2

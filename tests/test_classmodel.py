@@ -21,7 +21,8 @@ from backlit.runtime.drawing import raster as render
 from backlit.runtime.errors import ClassError, ModelError, OptionError
 from backlit.runtime.images.load import load
 from backlit.runtime.images.prepare import prepare
-from backlit.runtime.maps.classmodel import Ascent, _shifted, _variation_gradient, ascend
+from backlit.runtime.maps.classmodel import Ascent, ascend
+from backlit.runtime.maps.smoothness import shifted, variation_gradient
 from click.testing import CliRunner
 from PIL import Image
 from support.linear_file import write_linear_file
@@ -204,7 +205,7 @@ def test_total_variation_has_this_derivative():
 
     step = 1e-6
     slope = (variation(image + step * direction) - variation(image - step * direction)) / (2 * step)
-    found = (_variation_gradient(image) * direction).sum()
+    found = (variation_gradient(image) * direction).sum()
     assert found == pytest.approx(slope, rel=1e-5)
 
 
@@ -212,10 +213,10 @@ def test_total_variation_has_this_derivative():
 def test_a_shift_back_is_the_adjoint_of_the_shift(shift):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 1, 3, 5, 4))
-    back = _shifted(y, -shift[0], -shift[1])
-    assert (_shifted(x, *shift) * y).sum() == pytest.approx((x * back).sum(), abs=1e-12)
+    back = shifted(y, -shift[0], -shift[1])
+    assert (shifted(x, *shift) * y).sum() == pytest.approx((x * back).sum(), abs=1e-12)
     rolled = np.roll(x, shift, (2, 3))
-    moved = _shifted(x, *shift)
+    moved = shifted(x, *shift)
     np.testing.assert_array_equal(moved[moved != 0], rolled[moved != 0])
 
 

@@ -561,10 +561,12 @@ def test_class_map_malformed(
 
 def test_labels_that_do_not_say_which_class(voc_root: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"(?s)no labels to find the classes of VOC.*--class-map"
+        DatasetError, match=r"(?s)no labels to find the classes of VOC.*--class-table"
     ):
         datasets.read(voc_root, None, 4)
-    with pytest.raises(DatasetError, match=r"(?s)none of the 4 images.*dog, traffic.*--class-map"):
+    with pytest.raises(
+        DatasetError, match=r"(?s)none of the 4 images.*dog, traffic.*--class-table"
+    ):
         datasets.read(voc_root, ["tench", "goldfish"], 2)
     found = datasets.read(voc_root, ["dog", "DOG", "traffic_light, signal"], 3)
     assert boxes(found)["000012"] == {2: ((2, 3, 5.5, 6),)}  # two are the dog, so none is

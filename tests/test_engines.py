@@ -432,10 +432,10 @@ def test_build(command, machine, file):
     assert (line["engines"], line["elsewhere"], line["maps"]) == (1, [], ["saliency"])
     assert line["shapes"] == dataclasses.asdict(Shapes())
     assert "built in" in result.stderr
-    _, (line,), _ = command(file.path, "--map", "saliency")
+    _, (line,), _ = command(file.path, "--maps", "saliency")
     assert not line["built"]
     _, (line,), _ = command(
-        file.path, "--max-batch", 4, "--provider-option", "tensorrt.trt_sparsity_enable=1"
+        file.path, "--max-images", 4, "--provider-option", "tensorrt.trt_sparsity_enable=1"
     )
     assert line["built"]
     assert line["shapes"]["tuned_images"] == 4
@@ -461,7 +461,7 @@ def test_build_says_what_is_wrong(command, file, tmp_path, monkeypatch):
     assert command()[0].exit_code == 2
     assert command(file.path, "--list")[0].exit_code == 2
     assert command(file.path, "--providers", "cuda")[0].exit_code == 2
-    assert command(file.path, "--map", "gradcam")[0].exit_code == 2
+    assert command(file.path, "--maps", "gradcam")[0].exit_code == 2
     assert command(file.path, "--tuned", 64)[0].exit_code == 2
     result, lines, _ = command(tmp_path / "none.onnx")
     assert (result.exit_code, lines) == (1, [])

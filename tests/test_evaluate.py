@@ -290,7 +290,13 @@ def test_heatmaps_can_be_asked_for_later(work, whole):
     before = (work / "whole" / "metrics.json").read_bytes()
     (work / "maps" / "val" / "003.png.npy").unlink()
     again = result_of(
-        work / "m.onnx", work / "wsol", "-o", work / "whole", "--heatmaps", work / "maps"
+        work / "m.onnx",
+        work / "wsol",
+        "-o",
+        work / "whole",
+        "--resume",
+        "--heatmaps",
+        work / "maps",
     )
     assert (work / "maps" / "val" / "003.png.npy").exists()
     assert again == json.loads(before)
@@ -304,7 +310,9 @@ def test_names_cannot_lead_out_of_the_heatmaps_folder(tmp_path):
 
 
 def test_stdout_is_one_json_object_and_the_table_goes_to_stderr(work, whole):
-    done = evaluate(work / "m.onnx", work / "wsol", "-o", work / "whole", "--gallery", 0)
+    done = evaluate(
+        work / "m.onnx", work / "wsol", "-o", work / "whole", "--resume", "--gallery", 0
+    )
     assert done.stdout.count("\n") == 1
     assert "12 of 12 images are done; going on" in done.stderr
     for text in ("top-5 localisation error", "MaxBoxAccV2", "textbook", "centred box"):
@@ -327,7 +335,7 @@ def test_a_file_of_feature_maps_alone(work, tmp_path):
     done = evaluate(path, work / "wsol", "-o", tmp_path / "out", "--limit", 3, "--gallery", 3)
     assert done.exit_code == 0, done.stderr
     assert list(json.loads(done.stdout)["metrics"]["corloc"]) == ["default", "centred"]
-    assert "note: no textbook recipe: the file has no gradient map" in done.stderr
+    assert "note: no textbook recipe: the file has no map saliency" in done.stderr
     session = Session(path)
     for line in record_lines(tmp_path / "out")[1:]:
         (found,) = session.localize(work / "wsol" / line["image"], classes=line["true"])

@@ -42,7 +42,9 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(work, tmp_path):
     log, rng, counts = broken / "records.jsonl", random.Random(0), []
     for least in (1, 20_000):
         process = subprocess.Popen(
-            [*command, str(broken)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, str(broken), "--resume"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         grown = (log.stat().st_size if log.exists() else 0) + least
         while process.poll() is None and not (log.exists() and log.stat().st_size >= grown):
@@ -55,7 +57,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(work, tmp_path):
     with log.open("r+b") as file:  # what a kill within a write leaves
         file.seek(0, 2)
         file.write(b'{"image":"val/03')
-    done = subprocess.run([*command, str(broken)], check=True, capture_output=True)
+    refused = subprocess.run([*command, str(broken)], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "records.jsonl is of a run that was not finished" in refused.stderr
+    assert "go on with it by --resume" in refused.stderr
+    done = subprocess.run([*command, str(broken), "--resume"], check=True, capture_output=True)
     metrics_json = (unbroken / "metrics.json").read_bytes()
     assert (broken / "metrics.json").read_bytes() == metrics_json
     assert json.loads(done.stdout) == json.loads(metrics_json)
@@ -69,25 +75,28 @@ def test_more_images_go_on_from_fewer(work, tmp_path):
     fast = ("--baselines", "none", "--gallery", 0)
     few = result_of(work / "m.onnx", work / "wsol", "-o", tmp_path, "--limit", 5, *fast)
     assert few["images"] == 5
-    more = result_of(work / "m.onnx", work / "wsol", "-o", tmp_path, *fast)
+    more = result_of(work / "m.onnx", work / "wsol", "-o", tmp_path, "--resume", *fast)
     once = result_of(work / "m.onnx", work / "wsol", "-o", tmp_path / "once", *fast)
     assert more == once
-    assert result_of(work / "m.onnx", work / "wsol", "-o", tmp_path, "--limit", 5, *fast) == few
+    assert (
+        result_of(work / "m.onnx", work / "wsol", "-o", tmp_path, "--resume", "--limit", 5, *fast)
+        == few
+    )
 
 
 def test_other_settings_do_not_go_on(work):
     before = (work / "whole" / "records.jsonl").read_bytes()
-    options = ("--baselines", "none", "--recipe", "paper")
+    options = ("--resume", "--baselines", "none", "--recipe", "paper")
     done = evaluate(work / "m.onnx", work / "wsol", "-o", work / "whole", *options)
     assert done.exit_code == 1
     assert f"recipe was {RECIPE}, not paper" in done.stderr
     assert "crops was 2, not 10" in done.stderr
-    assert "--restart" in done.stderr
+    assert "leave --resume out" in done.stderr
     assert done.stdout == ""
     assert (work / "whole" / "records.jsonl").read_bytes() == before
 
 
-def test_changed_labels_do_not_go_on_and_restart_drops_them(work, tmp_path):
+def test_changed_labels_do_not_go_on_and_a_new_run_drops_them(work, tmp_path):
     fast = ("--baselines", "none", "--gallery", 0, "-o", tmp_path / "out")
     data = tmp_path / "data"
     write_wsolevaluation(data, 3)
@@ -95,13 +104,31 @@ def test_changed_labels_do_not_go_on_and_restart_drops_them(work, tmp_path):
     (data / "localization.txt").write_text(
         "".join(f"val/{number:03d}.png,0,0,3,3\n" for number in range(3))
     )
-    done = evaluate(work / "m.onnx", data, *fast)
+    done = evaluate(work / "m.onnx", data, *fast, "--resume")
     assert done.exit_code == 1
     assert "examples_sha256" in done.stderr
-    second = result_of(work / "m.onnx", data, *fast, "--restart")
+    second = result_of(work / "m.onnx", data, *fast)
     assert second["images"] == 3
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "records.jsonl", "metrics.json", "images.csv", "report.html",
+    }  # fmt: skip
     key = "gt_known_mean"
     assert second["metrics"][key][RECIPE]["value"] < first["metrics"][key][RECIPE]["value"]
+
+
+def test_records_of_a_finished_run_stay_until_the_next_is_finished(work, tmp_path):
+    fast = ("--baselines", "none", "--gallery", 0, "-o", tmp_path / "out")
+    data = tmp_path / "data"
+    write_wsolevaluation(data, 3)
+    result_of(work / "m.onnx", data, *fast)
+    kept = (tmp_path / "out" / "records.jsonl").read_bytes()
+    (tmp_path / "out" / "report.html").unlink()
+    (tmp_path / "out" / "report.html").mkdir()  # so that the run cannot end
+    assert evaluate(work / "m.onnx", data, *fast).exit_code == 1
+    assert (tmp_path / "out" / "records.previous.jsonl").read_bytes() == kept
+    done = evaluate(work / "m.onnx", data, *fast)
+    assert done.exit_code == 2
+    assert "not finished" in done.stderr
 
 
 # A bad image
@@ -123,10 +150,10 @@ def test_a_bad_image_is_counted_and_stops_nothing(work, tmp_path):
     assert len(rows) == 6
     assert [row["image"] for row in rows if row["error"]] == ["val/002.png"]
     assert "002.png" in (tmp_path / "out" / "report.html").read_text()
-    again = evaluate(work / "m.onnx", data, *options)
+    again = evaluate(work / "m.onnx", data, *options, "--resume")
     assert json.loads(again.stdout) == found
     Image.new("RGB", (50, 48), "red").save(data / "val" / "002.png")
-    assert result_of(work / "m.onnx", data, *options)["images"] == 6
+    assert result_of(work / "m.onnx", data, *options, "--resume")["images"] == 6
 
 
 def test_all_images_bad(work, tmp_path):
@@ -149,7 +176,7 @@ def test_usage_errors(work, tmp_path):
         (file, data, "-o", out, "--baselines", "some"),
         (file, data, "-o", out, "--limit", 0),
         (file, data, "-o", out, "--recipe", "magic"),
-        (file, data, "-o", out, "--format", "csv"),
+        (file, data, "-o", out, "--dataset-format", "csv"),
     ):
         assert evaluate(*args).exit_code == 2
     for args in ((tmp_path / "none.onnx", data, "-o", out), (file, tmp_path / "none", "-o", out)):

@@ -184,8 +184,8 @@ def test_a_classifier_without_feature_maps(tmp_path):
     assert [made.name for made in contract.maps] == ["saliency"]
     session = Session(tmp_path / "m.onnx")
     assert fitted("default", session.contract) is RECIPES["pixels"]
-    with pytest.raises(OptionError, match=r"no 'features' map; it has: saliency(.|\n)*--output"):
-        session.saliency(np.zeros((SIDE, SIDE, 3), np.uint8), kind="features")
+    with pytest.raises(OptionError, match=r"no 'features' map; it has: saliency(.|\n)*--maps"):
+        session.saliency(np.zeros((SIDE, SIDE, 3), np.uint8), map="features")
     with pytest.raises(OptionError, match="has no feature maps"):
         export(mlp, tmp_path / "n.onnx", size=SIDE, maps="features")
     assert not (tmp_path / "n.onnx").exists()
@@ -210,7 +210,7 @@ def test_a_coarse_map_is_enlarged_over_the_image(residual, tmp_path):
     export(model, tmp_path / "u.onnx", size=SIDE, maps=("saliency", "features"), verify=False)
     session = Session(tmp_path / "u.onnx")
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-    (found,) = session.saliency(picture, [1], kind="features")
+    (found,) = session.saliency(picture, [1], map="features")
     coarse = session.run(picture[None], np.array([[1]]))["features"][0, 0]
     assert found.maps.shape == (1, SIDE, SIDE)
     np.testing.assert_allclose(found.maps[0, 1::4, 1::4], found.maps[0, 2::4, 2::4], atol=0.3)
@@ -219,7 +219,7 @@ def test_a_coarse_map_is_enlarged_over_the_image(residual, tmp_path):
     assert np.unravel_index(block_means.argmax(), (8, 8)) == np.unravel_index(
         coarse.argmax(), (8, 8)
     )
-    (both,) = session.saliency(picture, [1], crops=2, kind="features")
+    (both,) = session.saliency(picture, [1], crops=2, map="features")
     mirrored = session.run(picture[None, :, ::-1], np.array([[1]]))["features"][0, 0, :, ::-1]
     mean = both.maps[0].reshape(8, 4, 8, 4).mean((1, 3))
     assert np.corrcoef(mean.ravel(), ((coarse + mirrored) / 2).ravel())[0, 1] > 0.95

@@ -84,7 +84,7 @@ def saliency(work, tmp_path):
 
 @pytest.mark.parametrize("kind", ["ig", "gradxinput"])
 def test_signs_are_seen(saliency, kind):
-    found, out = saliency("--saliency", kind)
+    found, out = saliency("--map", kind)
     table = colormaps.table("blue-orange")
     for line in found:
         maps = np.load(line["map"])[0]
@@ -97,14 +97,14 @@ def test_signs_are_seen(saliency, kind):
 
 @pytest.mark.parametrize("name", colormaps.SEQUENTIAL)
 def test_other_colours_show_the_magnitude(saliency, name):
-    _, out = saliency("--saliency", "gradxinput", "--colormap", name)
+    _, out = saliency("--map", "gradxinput", "--colormap", name)
     for pixel in halves(panel(read(out / "a.png"), 1)):
         np.testing.assert_array_equal(pixel, colormaps.table(name)[255])
 
 
 def test_completeness_of_saved_maps(saliency, work):
     """Integrated Gradients that were saved add up to what the score gains over black."""
-    found, _ = saliency("--saliency", "ig", "--class", 1)
+    found, _ = saliency("--map", "ig", "--class", 1)
     black = np.zeros((SIDE, SIDE, 3), np.uint8)
     (start,) = Session(work / "m.onnx", ["cpu"]).saliency(black, 1)
     for line in found:
@@ -118,11 +118,11 @@ def test_completeness_of_saved_maps(saliency, work):
 def test_one_scale_for_the_batch(saliency):
     """An image with a tenth of the light has a tenth of the map, and a tenth of the colour."""
     table = colormaps.table("blue-orange")
-    options = ("--saliency", "gradxinput", "--scale")
+    options = ("--map", "gradxinput", "--scale")
     _, own = saliency(*options, "image", out="own")
     for name in "ab":
         np.testing.assert_array_equal(halves(panel(read(own / f"{name}.png"), 1))[0], table[255])
-    found, out = saliency(*options, "batch")
+    found, out = saliency(*options, "run")
     shares = {"a": 127, "b": 13, "c": 64}  # of 127, rounded to even
     for name, level in shares.items():
         left, right = halves(panel(read(out / f"{name}.png"), 1))
@@ -136,7 +136,7 @@ def test_one_scale_for_the_batch(saliency):
 
 
 def test_all_classes_share_the_scale_of_the_batch(saliency):
-    _, out = saliency("--class", 0, "--class", 1, "--scale", "batch", "--colormap", "grey")
+    _, out = saliency("--class", 0, "--class", 1, "--scale", "run", "--colormap", "grey")
     picture = read(out / "a.png")
     first, second = (panel(picture, 1, row=row) for row in range(2))
     np.testing.assert_array_equal(halves(first)[0], [round(255 / 20)] * 3)
@@ -148,7 +148,7 @@ def test_a_bar_says_what_the_colours_mean(saliency):
         _, wide = panels.panel_size(SIDE, SIDE)
         return read(out / "a.png")[: panels.STRIP, panels.GAP + wide :]
 
-    options = ("--saliency", "gradxinput", "--scale")
+    options = ("--map", "gradxinput", "--scale")
     plain = strip(saliency(*options, "image", out="plain")[1])
     fixed = strip(saliency(*options, 2, out="fixed")[1])
     other = strip(saliency(*options, 3, out="other")[1])
@@ -170,12 +170,12 @@ def test_a_bar_says_what_the_colours_mean(saliency):
 def test_everything_else_is_the_same_on_one_scale(work, tmp_path):
     args = ("localize", work / "m.onnx", work / "photos", "--class", "1", "-o")
     plain = run(*args, tmp_path / "plain").stdout
-    assert run(*args, tmp_path / "batch", "--scale", "batch").stdout == plain
-    names = {path.name for path in (tmp_path / "batch").iterdir()}
+    assert run(*args, tmp_path / "run", "--scale", "run").stdout == plain
+    names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {f"{n}.{s}" for n in "abc" for s in ("png", "npy")} | {
         "boxes.jsonl", "boxes.run.json",
     }  # fmt: skip
-    first, second = (read(tmp_path / out / "a.png") for out in ("plain", "batch"))
+    first, second = (read(tmp_path / out / "a.png") for out in ("plain", "run"))
     np.testing.assert_array_equal(panel(first, 2), panel(second, 2))
     np.testing.assert_array_equal(panel(first, 3), panel(second, 3))
 
@@ -183,7 +183,7 @@ def test_everything_else_is_the_same_on_one_scale(work, tmp_path):
 def test_a_run_on_one_scale_goes_on(work, tmp_path):
     """What comes later may change the scale: the earlier pictures are drawn again."""
     images = [work / "photos" / f"{name}.png" for name in "bca"]
-    options = ("--class", 0, "--saliency", "gradxinput", "--scale", "batch", "--resume",
+    options = ("--class", 0, "--map", "gradxinput", "--scale", "run", "--resume",
                "--sheet")  # fmt: skip
 
     def localize(out, some):
@@ -206,26 +206,26 @@ def test_a_run_on_one_scale_goes_on(work, tmp_path):
     assert result.exit_code == 1
     assert "c.npy cannot be read" in result.stderr
     result = run("localize", work / "m.onnx", *images, "-o", tmp_path / "parts", "--class", 0,
-                 "--saliency", "gradxinput", "--resume")  # fmt: skip
-    assert 'scale "batch", not "image"' in result.stderr
+                 "--map", "gradxinput", "--resume")  # fmt: skip
+    assert 'scale "run", not "image"' in result.stderr
 
 
 # Several maps side by side
 
 
 def test_kinds_side_by_side(saliency, work):
-    shown = "image,gradient,smoothgrad,gradxinput,overlay"
+    shown = "image,saliency,smoothgrad,gradxinput,overlay"
     found, out = saliency("--panels", shown, "--class", 2, "--class", 0)
     session = Session(work / "m.onnx", ["cpu"])
     for line in found:
         assert list(line) == ["image", "width", "height", "classes", "labels", "scores", "map"]
         stem = Path(line["image"]).stem
         for kind, name in (
-            ("gradient", f"{stem}.npy"),
+            ("saliency", f"{stem}.npy"),
             ("smoothgrad", f"{stem}.smoothgrad.npy"),
             ("gradxinput", f"{stem}.gradxinput.npy"),
         ):
-            (truth,) = session.saliency(line["image"], [2, 0], kind=kind)
+            (truth,) = session.saliency(line["image"], [2, 0], map=kind)
             np.testing.assert_array_equal(np.load(out / name), truth.maps)
         picture = read(out / f"{stem}.png")
         _, wide = panels.panel_size(SIDE, SIDE)
@@ -254,7 +254,7 @@ def test_kinds_do_not_disturb_each_other(work, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Session, "run", slow)
     args = ("saliency", work / "m.onnx", tmp_path, "--class", 0, "--batch", 2, "--no-pictures")
-    kinds = ("gradxinput", "smoothgrad", "gradient")
+    kinds = ("gradxinput", "smoothgrad", "saliency")
     lines(run(*args, "-o", tmp_path / "out", "--panels", ",".join(kinds)))
     assert not shared
     slope = 1 / 255 / np.array([0.2, 0.25, 0.3])
@@ -271,8 +271,8 @@ def test_kinds_do_not_disturb_each_other(work, tmp_path, monkeypatch):
 def test_kinds_side_by_side_of_a_slow_list_with_a_bad_image(work, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     images = [work / "photos" / "a.png", tmp_path / "bad.png", work / "photos" / "b.png"]
-    args = ("saliency", work / "m.onnx", "-", "-o", tmp_path / "out", "--scale", "batch")
-    result = run(*args, "--panels", "gradient,gradxinput", stdin="\n".join(map(str, images)))
+    args = ("saliency", work / "m.onnx", "-", "-o", tmp_path / "out", "--scale", "run")
+    result = run(*args, "--panels", "saliency,gradxinput", stdin="\n".join(map(str, images)))
     assert result.exit_code == 1
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["image"] for line in found] == [str(image) for image in images]
@@ -290,10 +290,10 @@ def test_titles_say_which_map(saliency):
         root = ElementTree.parse(saliency(*args)[1] / "a.svg").getroot()
         return [one.text for one in root.iter(f"{SVG}text")][:-1]
 
-    assert titles("--panels", "overlay") == ["overlay"]
-    assert titles("--saliency", "ig") == ["image", "saliency"]
-    shown = titles("--saliency", "ig", "--panels", "ig,gradient,overlay,saliency")
-    assert shown == ["ig", "gradient", "ig overlay", "saliency"]
+    assert titles("--panels", "overlay") == ["saliency overlay"]
+    assert titles("--map", "ig") == ["image", "ig"]
+    shown = titles("--map", "ig", "--panels", "ig,saliency,overlay,map,gradient")
+    assert shown == ["ig", "saliency", "ig overlay", "ig", "gradient"]
     shown = titles("--panels", "gradxinput,overlay", "--scale", 1e-30)
     assert shown[:2] == ["-1e-30", "1e-30"]
     assert shown[2] == "gradxinput"
@@ -310,7 +310,7 @@ def test_panels_of_localize(work, tmp_path):
 
 
 def test_pictures_are_the_same_each_time(saliency):
-    options = ("--panels", "image,ig,overlay", "--scale", "batch")
+    options = ("--panels", "image,ig,overlay", "--scale", "run")
     for suffix in ("png", "svg"):
         args = (*options, "--picture-format", suffix)
         first = saliency(*args, out="one")[1] / f"a.{suffix}"
@@ -324,7 +324,7 @@ def test_pictures_are_the_same_each_time(saliency):
         (["--panels", "image,mask"], "there is no panel 'mask'"),
         (["--panels", ""], "there is no panel ''"),
         (["--panels", "image,gradcam"], "no 'gradcam' map"),
-        (["--scale", "all"], "--scale all is neither"),
+        (["--scale", "batch"], "--scale batch is neither"),
         (["--scale", "nan"], "--scale nan is neither"),
         (["--scale", "-1"], "--scale -1 is neither"),
         (["--sheet", "s.png", "--no-pictures"], "--no-pictures draws none"),
@@ -340,7 +340,7 @@ def test_options_that_make_no_sense(work, tmp_path, options, words):
 
 @pytest.mark.parametrize(
     "options",
-    [["--panels", "image"], ["--colormap", "grey"], ["--scale", "batch"],
+    [["--panels", "image"], ["--colormap", "grey"], ["--scale", "run"],
      ["--picture-format", "svg"], ["--sheet", "s.png"]],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["saliency", "localize"])
@@ -412,7 +412,7 @@ def test_svg_is_whole_and_needs_nothing_else(work, tmp_path):
 
 
 def test_the_svg_shows_what_the_png_shows(saliency):
-    options = ("--saliency", "gradxinput", "--scale", 400)
+    options = ("--map", "gradxinput", "--scale", 400)
     _, png = saliency(*options, out="png")
     _, svg = saliency(*options, "--picture-format", "svg", out="svg")
     for name in "abc":
@@ -431,7 +431,7 @@ def test_the_svg_shows_what_the_png_shows(saliency):
 def test_a_page_of_all_pictures(saliency):
     _, out = saliency()
     files = [out / f"{name}.png" for name in "abc"]
-    pictures.page(out / "page.png", files)
+    pictures.save_sheet(out / "page.png", files)
     page, parts = read(out / "page.png"), [read(file) for file in files]
     places, (width, height) = pictures.grid([part.shape[1::-1] for part in parts])
     assert page.shape == (height, width, 3)
@@ -451,7 +451,7 @@ def test_pages_come_near_three_to_two():
 
 def test_the_page_of_a_run(saliency, work, tmp_path):
     _, out = saliency("--sheet", tmp_path / "page.png")
-    pictures.page(tmp_path / "again.png", [out / f"{name}.png" for name in "abc"])
+    pictures.save_sheet(tmp_path / "again.png", [out / f"{name}.png" for name in "abc"])
     assert (tmp_path / "page.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     _, out = saliency("--sheet", tmp_path / "page.svg", "--picture-format", "svg", out="svg")
     root = ElementTree.parse(tmp_path / "page.svg").getroot()
@@ -468,13 +468,13 @@ def test_the_page_of_a_run(saliency, work, tmp_path):
 def test_a_page_of_very_many_is_reduced(tmp_path):
     picture = np.full((300, 900, 3), 77, np.uint8)
     pictures.save(tmp_path / "a.png", picture)
-    pictures.page(tmp_path / "page.png", [tmp_path / "a.png"] * 60)
+    pictures.save_sheet(tmp_path / "page.png", [tmp_path / "a.png"] * 60)
     page = read(tmp_path / "page.png")
     assert page.shape[1] == 4096
     assert 1.2 < page.shape[1] / page.shape[0] < 1.9
     assert (page[:50, :50] == 77).all()
     with pytest.raises(OutputError, match=r"b\.png cannot be read"):
-        pictures.page(tmp_path / "page.png", [tmp_path / "b.png"])
+        pictures.save_sheet(tmp_path / "page.png", [tmp_path / "b.png"])
     shutil.copy(tmp_path / "page.png", tmp_path / "before.png")
-    pictures.page(tmp_path / "page.png", [])
+    pictures.save_sheet(tmp_path / "page.png", [])
     assert (tmp_path / "page.png").read_bytes() == (tmp_path / "before.png").read_bytes()

@@ -52,7 +52,7 @@ def test_log_says_which_line_is_damaged(tmp_path, line):
     path.write_bytes(path.read_bytes() + line)
     with pytest.raises(OutputError, match=r"line 3 of .* is damaged") as error:
         log_at(path)
-    assert "--restart" in error.value.fix
+    assert "--resume" in error.value.fix
 
 
 @pytest.mark.parametrize(

@@ -270,9 +270,9 @@ def test_panels_are_those_that_were_asked_for():
         "saliency": Heat(np.eye(8, dtype=np.float32)),
         "ig": Heat(-np.eye(9, 9, 1, np.float32)),
     }
-    made = row(image, heats, mask, None, "x", ["box", "ig", "gradient", "mask", "image"])
+    made = row(image, heats, mask, None, "x", ["box", "ig", "map", "mask", "image"])
     assert [panel.title for panel in made.panels] == [
-        "nothing found", "ig", "gradient", "mask", "image",
+        "nothing found", "ig", "saliency", "mask", "image",
     ]  # fmt: skip
     plain = row(image, heats, mask, (1, 2, 30, 40), "x")
     assert [panel.title for panel in plain.panels] == ["image", "saliency", "ig", "mask", "box"]

@@ -470,7 +470,7 @@ def read(page: Path) -> Any:
 def test_report_with_everything(made: Path) -> None:
     done = backlit(
         "verify", made / "small.backlit.onnx", made / "small.onnx", "--report", made / "all",
-        "--images", made / "set", "--samples", 5,
+        "--images", made / "set", "--limit", 5,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     line = json.loads(done.stdout)
@@ -506,7 +506,7 @@ def test_the_report_says_whether_the_control_failed(
     monkeypatch.setattr(randomise.Sanity, "separates", separates)
     done = backlit(
         "verify", made / "small.backlit.onnx", made / "small.onnx", "--report", tmp_path,
-        "--images", made / "set", "--samples", 2,
+        "--images", made / "set", "--limit", 2,
     )  # fmt: skip
     text = "".join(read(tmp_path / "trust.html").itertext())
     assert ("tells little" in text) is ("tells little" in done.stderr) is (not separates)
@@ -533,7 +533,7 @@ def test_a_wrong_gradient_is_reported_and_exits_3(made: Path, tmp_path: Path) ->
     onnx.save(model, tmp_path / "other.onnx")
     done = backlit(
         "verify", made / "small.backlit.onnx", tmp_path / "other.onnx", "--report", tmp_path,
-        "--images", made / "set", "--samples", 2,
+        "--images", made / "set", "--limit", 2,
     )  # fmt: skip
     assert done.exit_code == 3, done.output
     assert "hash differs" in done.stderr.replace("\n", " ")
@@ -548,7 +548,7 @@ def test_a_wrong_gradient_is_reported_and_exits_3(made: Path, tmp_path: Path) ->
         (["--report", "r"], 2, "--report needs --images"),
         (["small.onnx", "--images", "set"], 2, "go with --report"),
         (["--report", "r", "--weights", "x", "--images", "set"], 2, "--weights goes with SOURCE"),
-        (["--report", "r", "--samples", "0", "--images", "set"], 2, "--samples"),
+        (["--report", "r", "--limit", "0", "--images", "set"], 2, "--limit"),
         (["--report", "r", "--images", "nowhere.png"], 1, "not one image"),
         (["--report", "small.onnx/r", "--images", "set"], 1, "cannot be made"),
         (["none.onnx", "--report", "r", "--images", "set"], 1, "none.onnx does not exist"),

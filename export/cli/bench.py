@@ -40,7 +40,9 @@ Examples:
     "--batch", "batches", multiple=True, type=click.IntRange(1), default=(1, 4), show_default=True,
     help="Images per run. Repeatable.",
 )  # fmt: skip
-@click.option("--k", type=click.IntRange(1), default=1, show_default=True, help="Classes explained")
+@click.option(
+    "--top", "k", type=click.IntRange(1), default=1, show_default=True, help="Classes explained.",
+)  # fmt: skip
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Of every contender."
 )
@@ -70,7 +72,7 @@ def bench(
     medians and quartiles. Exit 1 where a contender failed, or computes something else than Backlit.
     """
     if not files and not models:
-        raise OptionError("Nothing to run.", "give a Backlit file, or --model SOURCE.")
+        raise OptionError("there is nothing to run.", "give a Backlit file, or --model SOURCE.")
     if weights is not None and not models:
         raise OptionError("--weights goes with --model.", "leave --weights out.")
     if out is not None:

@@ -23,22 +23,24 @@ from .terminal import status
     epilog="""\b
 Examples:
   backlit check model.backlit.onnx
-  backlit check model.backlit.onnx --tensorrt --build --batch 64
+  backlit check model.backlit.onnx --tensorrt --build --max-images 64
   backlit check model.backlit.onnx --cuda | jq .cuda.elsewhere""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tensorrt", is_flag=True, help="Ask NVIDIA's own parser too (no GPU needed).")
 @click.option("--build", is_flag=True, help="With --tensorrt: build an engine too.")
 @click.option(
-    "--batch", type=click.IntRange(1), metavar="N", help="Most images of the engine built  [32]"
-)
+    "--max-images", type=click.IntRange(1), metavar="N",
+    help="Images of the largest run of the engine built.  [default: 32]",
+)  # fmt: skip
 @click.option(
-    "--classes", type=click.IntRange(1), metavar="K", help="Most classes of the engine built  [5]"
-)
+    "--max-top", type=click.IntRange(1), metavar="K",
+    help="Classes of the largest run of the engine built.  [default: 5]",
+)  # fmt: skip
 @click.option("--cuda", is_flag=True, help="Ask the CUDA provider which nodes it takes.")
 def check(
-    file: Path, tensorrt: bool, build: bool, batch: int | None, classes: int | None, cuda: bool
-) -> None:
+    file: Path, tensorrt: bool, build: bool, max_images: int | None, max_top: int | None, cuda: bool
+) -> None:  # fmt: skip
     """Say whether a GPU takes FILE whole, and which nodes it does not (then exit 1).
 
     FILE is a Backlit file or any ONNX file. Without --tensorrt it is compared with what is known of
@@ -50,12 +52,14 @@ def check(
     """
     if build and not tensorrt:
         raise OptionError("--build goes with --tensorrt.", "give both.")
-    if (batch or classes) and not build:
-        raise OptionError("--batch and --classes go with --build.", "give --tensorrt --build too.")
+    if (max_images or max_top) and not build:
+        raise OptionError(
+            "--max-images and --max-top go with --build.", "give --tensorrt --build too."
+        )
     console = Console(stderr=True, highlight=False)
     with status(console, f"checking {file}"):
         report = check_tensorrt(
-            file, parser=tensorrt, build=build, batch=batch or 32, classes=classes or 5
+            file, parser=tensorrt, build=build, batch=max_images or 32, classes=max_top or 5
         )
         placed = check_cuda(file) if cuda else None
     _show_tensorrt(console, report)

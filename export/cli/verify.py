@@ -67,15 +67,15 @@ Examples:
     "option.",
 )  # fmt: skip
 @click.option(
-    "--samples", type=click.IntRange(1), metavar="N",
-    help="Images drawn of those for the report.  [default: 50]",
+    "--limit", type=click.IntRange(1), metavar="N",
+    help="Most images that the report measures, drawn at random of those.  [default: 50]",
 )  # fmt: skip
 @click.option(
     "--seed", type=click.IntRange(0), metavar="N", help="Of all that is drawn.  [default: 0]"
 )
 def verify(
     file: Path, source: str | None, weights: str | None, report: Path | None,
-    images: tuple[str, ...], samples: int | None, seed: int | None,
+    images: tuple[str, ...], limit: int | None, seed: int | None,
 ) -> None:  # fmt: skip
     """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong).
 
@@ -84,8 +84,8 @@ def verify(
     follows the pixels, the highest point lies on the object; without SOURCE, what needs FILE alone.
     """
     if report is None:
-        if images or samples is not None or seed is not None:
-            raise click.UsageError("--images, --samples and --seed go with --report.")
+        if images or limit is not None or seed is not None:
+            raise click.UsageError("--images, --limit and --seed go with --report.")
         if source is None:
             raise click.UsageError("Missing argument 'SOURCE': the classifier FILE was made of.")
         _verify(file, source, weights)
@@ -96,7 +96,7 @@ def verify(
         )
     if source is None and weights is not None:
         raise click.UsageError("--weights goes with SOURCE.")
-    _report(file, source, weights, report, images, samples or 50, seed or 0)
+    _report(file, source, weights, report, images, limit or 50, seed or 0)
 
 
 def _verify(file: Path, source: str, weights: str | None) -> None:
@@ -116,7 +116,7 @@ def _verify(file: Path, source: str, weights: str | None) -> None:
 
 def _report(
     file: Path, source: str | None, weights: str | None, report: Path, images: tuple[str, ...],
-    samples: int, seed: int,
+    limit: int, seed: int,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
     to_file = report.suffix.lower() in (".html", ".htm")
@@ -129,9 +129,7 @@ def _report(
     classifier = None if source is None else load(source, weights)
     console = Console(stderr=True, highlight=False)
     with _watch(console) as watch:
-        found = trust.measure(
-            file, images, watch, classifier=classifier, samples=samples, seed=seed
-        )
+        found = trust.measure(file, images, watch, classifier=classifier, samples=limit, seed=seed)
     numbers = page_path.with_suffix(".json")
     with output.whole_files(page_path, numbers) as folder:
         (folder / page_path.name).write_text(html(page(found)), encoding="utf-8")

@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ...runtime.maps import attribution
-from ...runtime.maps.attribution import Baseline, IntegratedGradients
+from ...runtime.maps.integrated_gradients import (
+    Baseline,
+    IntegratedGradients,
+    baseline_values,
+    completeness,
+)
+from ...runtime.maps.points import graph_values
 
 if TYPE_CHECKING:
     from ...runtime.backend.runner import Runner
@@ -75,11 +80,11 @@ def measure(
         view, index = views[n : n + 1], classes[n : n + 1, None]
         for count in steps:
             method = IntegratedGradients(count, BASELINE)
-            found, gained = attribution.completeness(runner, view, index, method, batch)
+            found, gained = completeness(runner, view, index, method, batch)
             sums[count][n], gain[n] = found[0, 0], gained[0, 0]
             done()
-        values = attribution.graph_values(runner, view)
-        way = values.astype(np.float64) - attribution.baseline_values(runner, view, BASELINE)
+        values = graph_values(runner, view)
+        way = values.astype(np.float64) - baseline_values(runner, view, BASELINE)
         if runner.contract.image.layout == "NHWC":
             way = way.transpose(0, 3, 1, 2)
         plain[n] = (runner.run(values, index)["gradient"][:, 0] * way).sum()

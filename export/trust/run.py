@@ -21,8 +21,8 @@ import onnx_ir as ir
 from ...runtime.backend.outputs import Outputs
 from ...runtime.contract import Contract, ImageInput, Map
 from ...runtime.files import file_hash
-from ...runtime.maps.attribution import graph_values
 from ...runtime.maps.explain import enlarged
+from ...runtime.maps.points import graph_values
 from ...runtime.session import Session
 from ..sources.classifier import Classifier
 from ..sources.load import load, to_onnx
@@ -215,7 +215,7 @@ def _completeness(
     if source is None:
         return {
             "missing": "the file returns no gradient with its signs: give its source as well, or "
-            "export it with --output saliency,features,gradient."
+            "export it with --maps saliency,features,gradient."
         }
     with tempfile.TemporaryDirectory(prefix="backlit-") as folder:
         other = with_gradient(source, contract, Path(folder) / "gradient.onnx")

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats, Pixels
 from .geometry import Mask
 
 Trimap = npt.NDArray[np.uint8]
@@ -26,9 +27,7 @@ _MIXTURES = 65
 """Numbers OpenCV keeps per colour model: 5 Gaussians of 1 weight, 3 means and 9 covariances."""
 
 
-def evidence(
-    saliency: npt.NDArray[np.float32], power: float = 1.0, smoothing: float = 0.0
-) -> npt.NDArray[np.float32]:
+def evidence(saliency: Floats, power: float = 1.0, smoothing: float = 0.0) -> Floats:
     """A saliency map made fit for thresholds.
 
     The gradient of a classifier is a spray of isolated spikes. A power below 1 keeps a few spikes
@@ -61,11 +60,11 @@ def evidence(
     low, high = float(scaled.min()), float(scaled.max())
     if not high > low:
         return np.zeros_like(scaled)
-    stretched: npt.NDArray[np.float32] = ((scaled - low) / (high - low)).astype(np.float32)
+    stretched: Floats = ((scaled - low) / (high - low)).astype(np.float32)
     return stretched
 
 
-def otsu_threshold(values: npt.NDArray[np.float32]) -> float:
+def otsu_threshold(values: Floats) -> float:
     """Otsu's threshold (1979): the split of the histogram into the two most distinct halves.
 
     Args:
@@ -80,7 +79,7 @@ def otsu_threshold(values: npt.NDArray[np.float32]) -> float:
 
 
 def quantile_seeds(
-    values: npt.NDArray[np.float32],
+    values: Floats,
     foreground: float = 0.95,
     background: float = 0.30,
     middle: Middle = "background",
@@ -110,9 +109,7 @@ def quantile_seeds(
     return trimap
 
 
-def otsu_seeds(
-    values: npt.NDArray[np.float32], foreground: float = 0.5, background: float = 0.8
-) -> Trimap:
+def otsu_seeds(values: Floats, foreground: float = 0.5, background: float = 0.8) -> Trimap:
     """Seeds by level around Otsu's threshold: small objects get few seeds, large ones many.
 
     Args:
@@ -133,7 +130,7 @@ def otsu_seeds(
     return trimap
 
 
-def cut(frame: npt.NDArray[np.uint8], trimap: Trimap, iterations: int = 1) -> Mask:
+def cut(frame: Pixels, trimap: Trimap, iterations: int = 1) -> Mask:
     """Segment an image by graph cut.
 
     Deterministic, also from several threads at once: the mixtures are started by k-means with
@@ -173,9 +170,7 @@ def cut(frame: npt.NDArray[np.uint8], trimap: Trimap, iterations: int = 1) -> Ma
     return found
 
 
-def shrink(
-    frame: npt.NDArray[np.uint8], values: npt.NDArray[np.float32], side: int | None
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+def shrink(frame: Pixels, values: Floats, side: int | None) -> tuple[Pixels, Floats]:
     """Frame and map with a longer side of at most ``side`` pixels, averaged by area.
 
     Args:
@@ -205,7 +200,7 @@ def enlarge(mask: Mask, height: int, width: int) -> Mask:
     return large
 
 
-def _three_channels(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _three_channels(frame: Pixels) -> Pixels:
     grey = frame[..., None] if frame.ndim == 2 else frame
     if grey.shape[2] == 1:
         grey = np.repeat(grey, 3, axis=2)

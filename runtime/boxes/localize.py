@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Floats, Pixels
 from ..errors import OptionError
 from . import grabcut
 from .geometry import Box, Mask, mask_box
 from .recipes import Recipe
 
 
-def localize_maps(
-    frame: npt.NDArray[np.uint8], maps: npt.NDArray[np.float32], recipe: Recipe
-) -> list[tuple[Box | None, Mask]]:
+def localize_maps(frame: Pixels, maps: Floats, recipe: Recipe) -> list[tuple[Box | None, Mask]]:
     """Find one object per saliency map of an image.
 
     Args:
@@ -55,9 +53,7 @@ def largest_component(mask: Mask) -> Mask:
     return largest
 
 
-def _segment(
-    frame: npt.NDArray[np.uint8], saliency: npt.NDArray[np.float32], recipe: Recipe
-) -> Mask:
+def _segment(frame: Pixels, saliency: Floats, recipe: Recipe) -> Mask:
     """The mask before its largest component is taken, bool [fh,fw]."""
     values = recipe.evidence(saliency)
     if not values.any():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from ..arrays import Floats
 from ..contract import Contract
 from ..errors import OptionError
-from ..maps.kinds import Kind, map_name, offers
+from ..maps.kinds import AnyKind, file_output, get_kind, offers
 
 if TYPE_CHECKING:
     from .grabcut import Middle
@@ -22,7 +20,7 @@ class Recipe:
 
     Attributes:
         name: key in `RECIPES`.
-        saliency: which of a file's maps it starts from.
+        map: the kind of map that it starts from.
         otherwise: name of the recipe that takes its place where a file has no such map.
         crops: how many views the saliency is averaged over: 1 the image, 2 the image and its
             mirror image, 10 the paper's crops.
@@ -41,7 +39,7 @@ class Recipe:
     """
 
     name: str
-    saliency: Kind = "features"
+    map: AnyKind = "features"
     otherwise: str | None = None
     crops: int = 1
     power: float = 0.7
@@ -54,16 +52,20 @@ class Recipe:
     engine: Literal["grabcut", "threshold"] = "grabcut"
     side: int | None = 64
 
-    def evidence(self, saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def evidence(self, saliency: Floats) -> Floats:
         """What the seeds are taken from: `grabcut.evidence` of a map, float32 [h,w] in 0..1."""
         from . import grabcut  # OpenCV, 0.2 s; a recipe is also a name in a list of options
 
         return grabcut.evidence(saliency, self.power, self.smoothing)
 
+    def settings(self) -> dict[str, Any]:
+        """Its fields as JSON values, for what is written about a run."""
+        return {**dataclasses.asdict(self), "map": get_kind(self.map).settings()}
+
 
 _PIXELS = Recipe(
     name="pixels",
-    saliency="gradient",
+    map="saliency",
     crops=2,
     power=0.4,
     smoothing=0.05,
@@ -75,7 +77,7 @@ _PIXELS = Recipe(
 
 _BARE = Recipe(
     name="",
-    saliency="gradient",
+    map="saliency",
     power=1.0,
     smoothing=0.0,
     seeds="quantile",
@@ -126,7 +128,7 @@ def fitted(recipe: str | Recipe, contract: Contract) -> Recipe:
         OptionError: no recipe has that name, or nothing takes its place.
     """
     chosen = get_recipe(recipe)
-    if chosen.otherwise is not None and not offers(chosen.saliency, contract):
+    if chosen.otherwise is not None and not offers(chosen.map, contract):
         return fitted(chosen.otherwise, contract)
-    map_name(chosen.saliency, contract)  # or its error
+    file_output(chosen.map, contract)  # or its error
     return chosen

@@ -19,18 +19,18 @@ import click
     epilog="""\b
 Examples:
   backlit build model.backlit.onnx
-  backlit build model.backlit.onnx --max-batch 8 --tuned 1 -o edge.backlit.onnx
+  backlit build model.backlit.onnx --max-images 8 --tuned 1 -o edge.backlit.onnx
   backlit build --list""",
 )
 @click.argument("file", required=False, type=click.Path())
 @click.option("--providers", default="tensorrt", show_default=True, help="What to build for.")
-@click.option("--max-batch", default=32, show_default=True, help="Images of the largest run.")
-@click.option("--max-classes", default=5, show_default=True, help="Classes of the largest run.")
+@click.option("--max-images", default=32, show_default=True, help="Images of the largest run.")
+@click.option("--max-top", default=5, show_default=True, help="Classes of the largest run.")
 @click.option(
     "--tuned", type=int, help="Images of the run to be fastest in.  [default: 8, or the largest]"
 )
-@click.option("--map", "maps", multiple=True, metavar="NAME", help="Leave out all other maps.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the engine as a file.")
+@click.option("--maps", metavar="MAP,...", help="Maps to keep.  [default: all of the file]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the engine as a file.")
 @click.option(
     "--provider-option",
     "texts",
@@ -43,11 +43,11 @@ Examples:
 def build(
     file: str | None,
     providers: str,
-    max_batch: int,
-    max_classes: int,
+    max_images: int,
+    max_top: int,
     tuned: int | None,
-    maps: tuple[str, ...],
-    output: Path | None,
+    maps: str | None,
+    out: Path | None,
     texts: tuple[str, ...],
     as_list: bool,
     clear: bool,
@@ -74,12 +74,13 @@ def build(
         raise OptionError(
             f"--providers {providers}: engines are TensorRT's.", "leave it out; or tensorrt."
         )
-    shapes = Shapes(max_batch, max_classes, tuned or min(8, max_batch))
+    shapes = Shapes(max_images, max_top, tuned or min(8, max_images))
+    kept = () if maps is None else tuple(name.strip() for name in maps.split(","))
     asked.check_file(Path(file))
     asked.candidates("tensorrt")
     with _status(f"building the engine of {file}: this takes minutes"):
         start = time.monotonic()
-        made = _build(file, output, maps, parse(texts), shapes)
+        made = _build(file, out, kept, parse(texts), shapes)
         made["seconds"] = round(time.monotonic() - start, 1)
     click.echo(json.dumps(made))
     done = "built" if made["built"] else "found"
@@ -88,21 +89,21 @@ def build(
 
 
 def _build(
-    file: str, output: Path | None, maps: tuple[str, ...], options: Any, shapes: Any
+    file: str, out: Path | None, maps: tuple[str, ...], options: Any, shapes: Any
 ) -> dict[str, Any]:
     from ..backend.tensorrt.context_file import write_context
     from ..backend.tensorrt.engines import open_tensorrt, read, reduced
     from ..errors import OutputError
 
     data, contract = reduced(*read(file), maps)
-    if output is not None:
-        engine, path = write_context(data, contract, output, options, shapes, path=file), output
-        size = output.stat().st_size
+    if out is not None:
+        engine, path = write_context(data, contract, out, options, shapes, path=file), out
+        size = out.stat().st_size
     else:
         engine = open_tensorrt(data, contract, options, shapes=shapes, path=file)
         if engine.folder is None:
             raise OutputError(
-                f"The engine of {file} is not in the cache.",
+                f"the engine of {file} is not in the cache.",
                 "see the warning above; leave trt_engine_cache_enable as it is.",
             )
         path = engine.folder

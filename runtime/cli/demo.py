@@ -16,9 +16,9 @@ Example:
   backlit demo -o out""",
 )
 @click.option(
-    "-o", "--output", type=click.Path(), default="out", show_default=True, help="Folder to write."
+    "-o", "--out", type=click.Path(), default="out", show_default=True, help="Folder to write."
 )
-def demo(output: str) -> None:
+def demo(out: str) -> None:
     """Export the embedded classifier, run it on the sample images, and count the right boxes.
 
     Writes tiny_convnet.backlit.onnx, and for each image NAME.npy (the saliency map) and NAME.png
@@ -38,7 +38,7 @@ def demo(output: str) -> None:
     from ..session import Session
 
     console = Console(stderr=True, highlight=False)
-    folder = files.folder(output)
+    folder = files.folder(out)
     file = folder / "tiny_convnet.backlit.onnx"
     # By name: the runtime must not need the export extra, but this command does.
     exporter = importlib.import_module("...export", __package__)
@@ -62,7 +62,7 @@ def demo(output: str) -> None:
     right, centred, named = 0, 0, 0
     with files.whole_file(folder / "boxes.jsonl") as lines:
         results = pipeline.saliency_results(
-            session, sources, top, recipe.crops, keep=pictures.LONGEST, kind=recipe.saliency
+            session, sources, top, recipe.crops, keep=pictures.LONGEST, map=recipe.map
         )
         for sample, explained in zip(samples, results, strict=True):
             result = pipeline.boxes(explained, recipe)
@@ -71,7 +71,7 @@ def demo(output: str) -> None:
             found, stem = result.value, Path(sample["file"]).stem
             if found is None:
                 continue
-            save_maps(folder / f"{stem}.npy", found.saliency)
+            save_maps(folder / f"{stem}.npy", found.maps)
             rows = pictures.localization_rows(result)
             pictures.save_rows(folder / f"{stem}.png", rows)
             box, truth = found.boxes[0], tuple(sample["box"])

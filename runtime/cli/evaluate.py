@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import files
-from .job import note_elsewhere, provider_option
+from ..errors import OptionError
+from .image_run import can_resume, note_elsewhere, provider_option
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -18,20 +21,24 @@ if TYPE_CHECKING:
     from ..drawing.html import Row
     from ..evaluation.measure import Evaluation
 
+RECORDS = "records.jsonl"
+FINISHED = "metrics.json"
+"""What a run writes last: where it is, the run that it is of was finished."""
+
 
 @click.command(
     short_help="Measure its boxes on labelled images.",
     epilog="""\b
 Examples:
   backlit evaluate model.backlit.onnx ILSVRC/LOC_val -o out
-  backlit evaluate model.backlit.onnx VOCdevkit/VOC2007 -o out --class-map voc.csv
+  backlit evaluate model.backlit.onnx VOCdevkit/VOC2007 -o out --class-table voc.csv
   backlit evaluate model.backlit.onnx coco/ -o out --baselines centred --limit 500""",
 )
 @click.argument("file", type=click.Path())
 @click.argument("dataset", type=click.Path())
 @click.option(
     "-o",
-    "--output",
+    "--out",
     required=True,
     type=click.Path(),
     help="Folder for metrics.json, images.csv, report.html and records.jsonl.",
@@ -39,12 +46,13 @@ Examples:
 @click.option("--images", type=click.Path(), help="Folder of the pictures, if they lie elsewhere.")
 @click.option("--synsets", type=click.Path(), help="ILSVRC's LOC_synset_mapping.txt.")
 @click.option(
-    "--class-map",
+    "--class-table",
+    "class_map",
     type=click.Path(),
     help="CSV or JSON: the data set's classes, and the classifier's indices or labels.",
 )
 @click.option(
-    "--format",
+    "--dataset-format",
     "form",
     type=click.Choice(["ilsvrc", "wsolevaluation", "voc", "coco"]),
     help="The data set's format.  [default: by what lies there]",
@@ -79,20 +87,30 @@ Examples:
     help="Folder for the true classes' score maps, float32 [224,224], as wsolevaluation reads "
     "them: IMAGE_ID.npy.",
 )
-@click.option("--restart", is_flag=True, help="Drop what an earlier run left in the folder.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on after the images that records.jsonl in the folder has already; needs the file, the "
+    "data set and the options of the first run, but for --limit. Begins anew where there is "
+    "nothing yet.",
+)
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
 @provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
 @click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]")
 @click.pass_context
-def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -> None:
+def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **options: Any) -> None:
     """Measure how well FILE says where objects are, on the labelled images of DATASET.
 
     DATASET is a folder of ILSVRC as Kaggle ships it, of wsolevaluation's metadata, of Pascal VOC,
     or COCO's JSON file. Prints the metrics as one JSON object, each with its 95 % interval, beside
     those of the textbook recipe and of a centred box on the same images. The folder of -o gets the
     same as metrics.json, a row per image in images.csv and a page with curves and pictures,
-    report.html. A run that was stopped goes on when it is started again with the same -o.
+    report.html.
+
+    records.jsonl grows as the run goes. Where one is in the folder, that of a finished run is kept
+    as records.previous.jsonl until the new one is finished, too; that of an unfinished run is an
+    error without --resume.
     """
     from ..drawing import html as report
     from ..evaluation import page
@@ -102,14 +120,16 @@ def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -
 
     # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    folder = files.folder(output)
+    folder = files.folder(out)
     evaluation = _evaluation(**options)
     examples = list(evaluation.dataset.examples[: options["limit"]])
     header = evaluation.header()
     for note in (notes := _notes(evaluation, options["recipe"])):
         click.echo(f"note: {note}", err=True)
     errors: dict[str, str] = {}
-    with Log(folder / "records.jsonl", header, options["restart"]) as log:
+    previous = None if resume else _set_aside(folder)
+    with can_resume(), Log(folder / RECORDS, header) as log:
+        (folder / FINISHED).unlink(missing_ok=True)
         there = sum(one.name in log for one in examples)
         if there:
             click.echo(f"{there} of {len(examples)} images are done; going on", err=True)
@@ -138,10 +158,12 @@ def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -
     for name, content in (
         ("images.csv", text),
         ("report.html", html),
-        ("metrics.json", json.dumps(found, indent=1) + "\n"),
+        (FINISHED, json.dumps(found, indent=1) + "\n"),
     ):
         with files.whole_file(folder / name) as file:
             file.write(content.encode())
+    if previous is not None:
+        previous.unlink(missing_ok=True)
     click.echo(json.dumps(found))
     _show(
         page.rows(found["metrics"], known, evaluation.methods),
@@ -151,6 +173,30 @@ def evaluate(ctx: click.Context, /, output: str, gallery: int, **options: Any) -
     click.echo(f"{total}, report in {folder / 'report.html'}", err=True)
     if errors:
         ctx.exit(1)
+
+
+def _set_aside(folder: Path) -> Path | None:
+    """Make room for a run that begins anew.
+
+    Returns:
+        Where the records of a finished run are now; None where there is nothing.
+
+    Raises:
+        OptionError: the records are of a run that was not finished, and would be lost.
+    """
+    records = folder / RECORDS
+    if not records.exists():
+        return None
+    with records.open("rb") as file:
+        header_alone = len(list(itertools.islice(file, 2))) < 2
+    if not (header_alone or (folder / FINISHED).exists()):
+        raise OptionError(
+            f"{records} is of a run that was not finished.",
+            "go on with it by --resume, give -o another folder, or delete that file to begin anew.",
+        )
+    previous = records.with_name("records.previous.jsonl")
+    records.replace(previous)
+    return previous
 
 
 def _evaluation(
@@ -175,15 +221,15 @@ def _evaluation(
     from ..boxes.recipes import fitted
     from ..evaluation import datasets
     from ..evaluation.measure import Evaluation
-    from ..maps.kinds import map_name, offers
+    from ..maps.kinds import file_output, offers
     from ..session import Session
 
     threads, runs = plan(providers, threads, None)
 
     def maps(contract: Contract) -> set[str]:
-        names = {map_name(fitted(recipe, contract).saliency, contract)}
-        if baselines == "all" and offers("gradient", contract):  # the textbook recipe cuts on it
-            names.add(map_name("gradient", contract))
+        names = {file_output(fitted(recipe, contract).map, contract)}
+        if baselines == "all" and offers("saliency", contract):  # the textbook recipe cuts on it
+            names.add(file_output("saliency", contract))
         return names
 
     session = Session(file, providers, threads, maps, parse(settings))
@@ -217,10 +263,10 @@ def _notes(evaluation: Evaluation, recipe: str) -> list[str]:
     if evaluation.recipe.name != recipe:
         notes.append(
             f"recipe {evaluation.recipe.name}: the file has no map for recipe {recipe}; export it "
-            "with --output saliency,features."
+            "with --maps saliency,features."
         )
     if evaluation.baselines == "all" and "textbook" not in evaluation.methods:
-        notes.append("no textbook recipe: the file has no gradient map (--output saliency).")
+        notes.append("no textbook recipe: the file has no map saliency (export --maps saliency).")
     return notes
 
 

@@ -6,19 +6,16 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
 
+from ..drawing import colormaps
 from ..errors import OptionError
-
-if TYPE_CHECKING:
-    from ..maps.kinds import Kind
+from ..maps.kind import Kind
+from ..maps.kinds import KINDS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-_COLORMAPS = ("inferno", "viridis", "cividis", "grey", "blue-orange")
-KINDS = ("gradient", "features", "gradcam", "layercam", "smoothgrad", "ig", "gradxinput")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +26,9 @@ class Asked:
         pictures: draw them; None: if there is a folder.
         panels: what they show; None: what the command shows.
         colormap: of all maps; None: what each kind of map wants.
-        scale: ``image``, ``batch``, or the end of the scale.
+        scale: ``image``, ``run``, or the end of the scale.
         suffix: of their files.
-        sheet: file for a page of the run's pictures.
+        sheet: file for a sheet of the run's pictures.
     """
 
     pictures: bool | None
@@ -62,15 +59,14 @@ class Asked:
         }
 
     def kinds(self, main: Kind | None) -> dict[str, Kind]:
-        """The maps to make by title: the main one and those of other panels.
+        """The maps to make by name: the main one first, then those of other panels.
 
         Args:
-            main: None: the first that is a panel, else ``gradient``.
+            main: None: the first that is a panel, else ``saliency``.
         """
-        named = [cast("Kind", name) for name in self.panels or () if name in KINDS]
-        shown = main or (named or ["gradient"])[0]
-        others = {str(name): name for name in named if name != _name(shown)}
-        return {_name(shown) if named else "saliency": shown, **others}
+        named = [name for name in self.panels or () if name in KINDS]
+        shown = main or KINDS[(named or ["saliency"])[0]]()
+        return {shown.name: shown} | {name: KINDS[name]() for name in named if name != shown.name}
 
 
 def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function], Function]:
@@ -80,6 +76,7 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
         panels: the default, for the help.
         names: the panels there are.
     """
+    signed = [name for name, kind in KINDS.items() if kind.has_signs]
     options = [
         click.option(
             "--pictures/--no-pictures",
@@ -90,19 +87,20 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
         click.option(
             "--panels",
             metavar="LIST",
-            help=f"What a picture shows, side by side: {', '.join(names)}. overlay is the map over "
-            f"the image, as opaque as it is strong.  [default: {panels}]",
+            help=f"What a picture shows, side by side: {', '.join(names)}. map is the map that "
+            f"the command makes, overlay that map over the image, as opaque as it is strong.  "
+            f"[default: {panels}]",
         ),
         click.option(
             "--colormap",
-            type=click.Choice(_COLORMAPS),
+            type=click.Choice(colormaps.NAMES),
             help="Colours of maps, perceptually even and safe for the colour-blind. blue-orange "
             "shows signs: orange adds to the score, blue takes from it, white is 0.  "
-            "[default: inferno; of ig and gradxinput blue-orange]",
+            f"[default: inferno; blue-orange for {', '.join(signed)}]",
         ),
         click.option(
             "--scale",
-            metavar="image|batch|NUMBER",
+            metavar="image|run|NUMBER",
             default="image",
             help="What the last colour stands for: of each map its own 99 % quantile; of all maps "
             "of the run the greatest one (drawn at the end, from NAME.npy); or a number. With the "
@@ -119,7 +117,7 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
             "--sheet",
             type=click.Path(),
             metavar="FILE",
-            help="Also put the pictures of the run, the first 60, on one page: a file with the "
+            help="Also put the pictures of the run, the first 60, on one sheet: a file with the "
             "suffix of the picture format.",
         ),
     ]
@@ -139,7 +137,7 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
             chosen = None if panels is None else _panels(panels, names)
             if sheet is not None and pictures is False:
                 raise OptionError(
-                    "--sheet is a page of pictures, and --no-pictures draws none.",
+                    "--sheet is a sheet of pictures, and --no-pictures draws none.",
                     "leave one of them out.",
                 )
             if sheet is not None and not sheet.lower().endswith(f".{picture_format}"):
@@ -170,7 +168,7 @@ def _panels(text: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _scale(text: str) -> str | float:
-    if text in ("image", "batch"):
+    if text in ("image", "run"):
         return text
     try:
         number = float(text)
@@ -178,15 +176,7 @@ def _scale(text: str) -> str | float:
         number = math.nan
     if not 0 < number < math.inf:
         raise OptionError(
-            f"--scale {text} is neither image nor batch nor a number above 0.",
-            "give one of them; the bars of a run with --scale batch show a number that fits.",
+            f"--scale {text} is neither image nor run nor a number above 0.",
+            "give one of them; the bars of a run with --scale run show a number that fits.",
         )
     return number
-
-
-def _name(kind: Kind) -> str:
-    from ..maps.attribution import SmoothGrad
-
-    if isinstance(kind, str):
-        return kind
-    return "smoothgrad" if isinstance(kind, SmoothGrad) else "ig"

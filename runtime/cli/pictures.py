@@ -17,16 +17,16 @@ from ..output.names import Names
 if TYPE_CHECKING:
     from ..drawing.panels import Row
     from ..drawing.pictures import Explained, Look
-    from ..maps.kinds import Kind
+    from ..maps.kind import Kind
     from ..output.run_log import RunLog
     from ..results import Result, Saliency
-    from .job import Job, Line
+    from .image_run import ImageRun, Line
     from .picture_options import Asked
 
     Rows = Callable[[Explained, Look], list[Row]]
 
 
-_ON_A_PAGE = 60
+_ON_A_SHEET = 60
 
 
 class Pictures:
@@ -40,18 +40,18 @@ class Pictures:
         look: how they look.
     """
 
-    def __init__(self, job: Job, asked: Asked, kinds: Mapping[str, Kind], crops: int) -> None:
+    def __init__(self, run: ImageRun, asked: Asked, kinds: Mapping[str, Kind], crops: int) -> None:
         """Plan them.
 
         Args:
-            job: the run.
+            run: the images and where files go.
             asked: the options.
-            kinds: the maps by title, the main one first.
+            kinds: the maps by name, the main one first.
             crops: views of each image.
         """
-        self._job, self._asked, self._crops, self._kinds = job, asked, crops, kinds
-        self.drawn = job.folder is not None and asked.pictures is not False
-        self.later = self.drawn and asked.scale == "batch"
+        self._run, self._asked, self._crops, self._kinds = run, asked, crops, kinds
+        self.drawn = run.folder is not None and asked.pictures is not False
+        self.later = self.drawn and asked.scale == "run"
         self.listed = self.later or (self.drawn and asked.sheet is not None)
         self.keep = 0
         if self.listed and asked.sheet is not None:
@@ -60,7 +60,7 @@ class Pictures:
             from ..drawing.pictures import LONGEST, Look
 
             self.keep = 0 if self.later else LONGEST
-            own = {name: asked.colormap or _colormap(kind) for name, kind in kinds.items()}
+            own = {name: asked.colormap or kind.colormap for name, kind in kinds.items()}
             fixed = asked.scale if isinstance(asked.scale, float) else None
             tops = {} if fixed is None else dict.fromkeys(kinds, fixed)
             self.look = Look(asked.panels, own, tops, asked.suffix == "svg")
@@ -80,7 +80,7 @@ class Pictures:
             save_maps(path, result.value.maps)
 
     def finish(self, entries: Callable[[], Iterable[tuple[str, Line]]], rows: Rows) -> None:
-        """Draw what is to be drawn at the end: all images on one scale, and the page of them.
+        """Draw what is to be drawn at the end: all images on one scale, and the sheet of them.
 
         Args:
             entries: name and line of each image of the run, as often as it is called.
@@ -89,10 +89,10 @@ class Pictures:
         if self.later:
             self._draw_all(entries, rows)
         if self.listed and self._asked.sheet is not None:
-            from ..drawing.pictures import page
+            from ..drawing.pictures import save_sheet
 
-            first = itertools.islice(_good(entries()), _ON_A_PAGE)
-            page(Path(self._asked.sheet), [self._file(stem) for stem, _ in first])
+            first = itertools.islice(_good(entries()), _ON_A_SHEET)
+            save_sheet(Path(self._asked.sheet), [self._file(stem) for stem, _ in first])
 
     def _draw_all(self, entries: Callable[[], Iterable[tuple[str, Line]]], rows: Rows) -> None:
         from .. import pipeline
@@ -119,11 +119,11 @@ class Pictures:
         save_rows(self._file(stem), rows(explained, look))
 
     def _file(self, stem: str) -> Path:
-        return (self._job.folder or Path()) / f"{stem}.{self._asked.suffix}"
+        return (self._run.folder or Path()) / f"{stem}.{self._asked.suffix}"
 
     def _files(self, stem: str) -> list[Path]:
         """NAME.npy for the main map, NAME.KIND.npy for others."""
-        folder = self._job.folder or Path()
+        folder = self._run.folder or Path()
         others = [f"{stem}.{title}.npy" for title in [*self._kinds][1:]]
         return [folder / f"{stem}.npy", *(folder / name for name in others)]
 
@@ -137,14 +137,14 @@ class Pictures:
         from ..results import Result, Saliency
 
         pixels = load(line["image"])
-        prepared = prepare(pixels, self._job.session.contract.image, self._crops)
+        prepared = prepare(pixels, self._run.session.contract.image, self._crops)
         picture = shrink(pixels, LONGEST)
         rows = line.get("results")
         classes = [row["class"] for row in rows] if rows is not None else line["classes"]
         scores = [row["score"] for row in rows] if rows is not None else line["scores"]
-        labels = self._job.session.contract.labels
+        labels = self._run.session.contract.labels
 
-        def result(path: Path) -> Result[Saliency]:
+        def result(name: str, path: Path) -> Result[Saliency]:
             value = Saliency(
                 image=line["image"],
                 width=prepared.width,
@@ -153,11 +153,13 @@ class Pictures:
                 labels=None if labels is None else tuple(labels[index] for index in classes),
                 scores=np.array(scores, np.float32),
                 maps=_load(path),
+                map=name,
                 prepared=prepared,
             )
             return Result(0, line["image"], value, None, prepared, picture)
 
-        return dict(zip(self._kinds, map(result, self._files(stem)), strict=True))
+        paths = zip(self._kinds, self._files(stem), strict=True)
+        return {name: result(name, path) for name, path in paths}
 
 
 def _good(entries: Iterable[tuple[str, Line]]) -> Iterator[tuple[str, Line]]:
@@ -174,12 +176,6 @@ def _load(path: Path) -> Any:
             f"the map {path} cannot be read: {error}.",
             "run again without --resume, into an empty folder.",
         ) from error
-
-
-def _colormap(kind: Kind) -> str:
-    from ..maps.kinds import signed
-
-    return "blue-orange" if signed(kind) else "inferno"
 
 
 def lockstep(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import OptionError
-from .job import note_elsewhere, provider_option
+from .image_run import note_elsewhere, provider_option
 
 if TYPE_CHECKING:
     from ..contract import Contract
@@ -38,7 +38,7 @@ Examples:
     metavar="INDEX|LABEL|A-B",
     help="Class to draw, or all from A to B; repeat for more.",
 )
-@click.option("-o", "--output", type=click.Path(), required=True, help="The picture, a .png file.")
+@click.option("-o", "--out", type=click.Path(), required=True, help="The picture, a .png file.")
 @click.option(
     "--separate", is_flag=True, help="Of several classes, also write each alone: NAME_CLASS.png."
 )
@@ -88,7 +88,7 @@ Examples:
 def visualize(
     file: str,
     classes: tuple[str, ...],
-    output: str,
+    out: str,
     separate: bool,
     providers: str | None,
     threads: int | None,
@@ -100,25 +100,25 @@ def visualize(
 
     Gradient ascent on the class score less L2 times the squared norm of the image, from the zero
     image, the mean image added at the end (Simonyan et al. 2013, section 2). FILE must return the
-    gradient: backlit export ... --output gradient.
+    gradient: backlit export ... --maps gradient.
 
     Prints one JSON line per class: class, label, score and probability of the picture as it is
     saved, named (the class that it is taken for), and scores, one for each step; the same lines are
     in NAME.jsonl beside the picture. Several classes make a contact sheet.
     """
-    from .. import files as output_module
+    from .. import files
     from ..backend.options import parse
     from ..maps import classmodel
     from ..maps.classes import find
     from ..session import Session
 
-    picture = Path(output)
+    picture = Path(out)
     if picture.suffix.lower() != ".png":
-        raise OptionError(f"{output} is no .png file.", "name the picture so: -o classes.png.")
+        raise OptionError(f"{out} is no .png file.", "name the picture so: -o classes.png.")
     if batch < 1:
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")
     ascent = classmodel.Ascent(**how)
-    output_module.folder(picture.parent)
+    files.folder(picture.parent)
     options = parse(settings)
     session = Session(file, providers, threads, lambda one: classmodel.required(one, file), options)
     note_elsewhere(session)

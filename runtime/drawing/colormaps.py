@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import functools
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Pixels
 from ..errors import OptionError
-
-Pixels = npt.NDArray[np.uint8]
 
 SEQUENTIAL = ("inferno", "viridis", "cividis", "grey")
 """From dark, nothing, to light, the most; of a signed map they show the magnitude."""
@@ -21,9 +19,9 @@ DIVERGING = "blue-orange"
 NAMES = (*SEQUENTIAL, DIVERGING)
 
 _OPENCV = {
-    "inferno": cv2.COLORMAP_INFERNO,
-    "viridis": cv2.COLORMAP_VIRIDIS,
-    "cividis": cv2.COLORMAP_CIVIDIS,
+    "inferno": "COLORMAP_INFERNO",
+    "viridis": "COLORMAP_VIRIDIS",
+    "cividis": "COLORMAP_CIVIDIS",
 }
 # CIELAB lightness, green-red and blue-yellow: two ends as light, nearly as far from white, and
 # blue against yellow, the difference that the common forms of colour blindness leave. The straight
@@ -42,9 +40,11 @@ def table(name: str) -> Pixels:
     Raises:
         OptionError: there is no such map.
     """
+    import cv2  # 0.2 s, and the names of colour maps are options of commands, too
+
     ramp = np.arange(256, dtype=np.uint8)
     if name in _OPENCV:
-        colours = cv2.applyColorMap(ramp[None], _OPENCV[name])[0, :, ::-1]
+        colours = cv2.applyColorMap(ramp[None], getattr(cv2, _OPENCV[name]))[0, :, ::-1]
     elif name == "grey":
         colours = np.repeat(ramp[:, None], 3, axis=1)
     elif name == DIVERGING:
@@ -73,6 +73,8 @@ def colours(values: npt.NDArray[np.floating], name: str) -> Pixels:
     Returns:
         uint8 [h,w,3] RGB.
     """
+    import cv2
+
     if name == DIVERGING:
         levels = _ZERO + np.rint(127 * np.clip(values, -1, 1))
     else:

@@ -13,13 +13,11 @@ import io
 from collections.abc import Sequence
 from html import escape
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from ..arrays import Pixels
 from .charts import Chart, legend, svg
 
-Pixels = npt.NDArray[np.uint8]
 _QUALITIES = (85, 75, 65, 50, 35, 20)
 _BEST = ' class="best"'
 

@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Doubles, Floats, Pixels
 from . import colormaps
-
-Pixels = npt.NDArray[np.uint8]
 
 # Every panel has about this area, whatever the image's size and shape, and sides within these.
 _AREA = 320 * 320
@@ -38,7 +37,7 @@ class Heat:
         top: magnitude of the scale's end, and then a bar says so; None: the map's own `peak`.
     """
 
-    values: npt.NDArray[np.float32]
+    values: Floats
     colormap: str = "inferno"
     top: float | None = None
 
@@ -93,7 +92,7 @@ class Row:
         return GAP + index * (self.panel[1] + GAP)
 
 
-def peak(saliency: npt.NDArray[np.float32]) -> float:
+def peak(saliency: Floats) -> float:
     """The magnitude that the brightest colour stands for: the 99 % quantile.
 
     Single spikes thus do not leave the rest black; where more than 99 % is 0, it is the maximum.
@@ -101,9 +100,7 @@ def peak(saliency: npt.NDArray[np.float32]) -> float:
     return _peak(np.abs(_finite(saliency).astype(np.float64)))
 
 
-def heatmap(
-    saliency: npt.NDArray[np.float32], colormap: str = "inferno", top: float | None = None
-) -> Pixels:
+def heatmap(saliency: Floats, colormap: str = "inferno", top: float | None = None) -> Pixels:
     """A saliency map in colour.
 
     Args:
@@ -135,9 +132,9 @@ def row(
         mask: bool [h,w].
         box: in pixels of the image.
         caption: class and score.
-        names: what to draw: ``image``, titles of heats, ``overlay`` (the first heat over the image,
-            see `blended`), ``mask``, ``box``. None: image, heats, the mask if there is one, and the
-            box if there is one or a mask; with neither it is left out.
+        names: what to draw: ``image``, titles of heats, ``map`` (the first heat), ``overlay`` (that
+            heat over the image, see `blended`), ``mask``, ``box``. None: image, heats, the mask if
+            there is one, and the box if there is one or a mask; with neither it is left out.
         zoom: pixels for each unit of the page.
     """
     picture = rgb(image)
@@ -157,21 +154,22 @@ def row(
         if name == "mask" and mask is not None:
             return _masked(base, mask)
         first = next(iter(heats))
-        heat = heats.get(name, heats[first])
+        title = first if name in ("map", "overlay") else name
+        heat = heats[title]
         # The map is coloured after it is resized: averaged colours are not colours of the scale.
         values = resized(_finite(heat.values), high, wide).astype(np.float32, copy=False)
         bar = None if heat.top is None else heat
         if name == "overlay":
-            title = name if first == "saliency" else f"{first} overlay"
-            return Panel(title, blended(base, values, heat.colormap, heat.top), bar=bar)
-        return Panel(name, heatmap(values, heat.colormap, heat.top), bar=bar)
+            pixels = blended(base, values, heat.colormap, heat.top)
+            return Panel(f"{title} overlay", pixels, bar=bar)
+        return Panel(title, heatmap(values, heat.colormap, heat.top), bar=bar)
 
     return Row(tuple(draw(name) for name in names), caption, zoom)
 
 
 def blended(
     image: Pixels,
-    saliency: npt.NDArray[np.float32],
+    saliency: Floats,
     colormap: str = "inferno",
     top: float | None = None,
 ) -> Pixels:
@@ -203,7 +201,7 @@ def panel_size(height: int, width: int) -> tuple[int, int]:
     return high, wide
 
 
-def _finite(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _finite(saliency: Floats) -> Floats:
     return np.nan_to_num(saliency, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
 
 
@@ -222,17 +220,17 @@ def resized(array: npt.NDArray[Any], high: int, wide: int) -> npt.NDArray[Any]:
     return cv2.resize(np.ascontiguousarray(array), (wide, high), interpolation=way)
 
 
-def _grey(image: Pixels) -> npt.NDArray[np.float64]:
+def _grey(image: Pixels) -> Doubles:
     """The mean of the channels, [h,w,1]; np.mean takes ten times as long over so short an axis."""
     red, green, blue = (image[..., channel : channel + 1] for channel in range(3))
     return (red.astype(np.float64) + green + blue) / 3
 
 
-def _peak(values: npt.NDArray[np.float64]) -> float:
+def _peak(values: Doubles) -> float:
     return float(np.quantile(values, 0.99)) or float(values.max())
 
 
-def _shares(saliency: npt.NDArray[np.float32], top: float | None) -> npt.NDArray[np.float64]:
+def _shares(saliency: Floats, top: float | None) -> Doubles:
     """A map in units of its scale's end; zero all over where that is 0."""
     values = _finite(saliency).astype(np.float64)
     if top is None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..arrays import Floats, Pixels
 from ..errors import OutputError
 from ..files import whole_file
 from ..images.prepare import Prepared
@@ -31,9 +32,8 @@ Value = TypeVar("Value")
 LONGEST = 640
 """Longest side in pixels that is worth keeping of an image for a picture."""
 
-Pixels = npt.NDArray[np.uint8]
 
-# A page of pictures in pixels.
+# A sheet of pictures, in pixels.
 _WIDEST, _HIGHEST = 4096, 8192
 _SIZE = re.compile('<svg [^>]*width="([0-9]+)" height="([0-9]+)"')
 
@@ -44,8 +44,8 @@ class Look:
 
     Attributes:
         panels: as `render.row` takes them.
-        colormaps: of `colormaps.NAMES`, by the map's title; inferno where none is given.
-        tops: ends of the scales, by the map's title; each picture's own where none is given.
+        colormaps: of `colormaps.NAMES`, by the map's name; inferno where none is given.
+        tops: ends of the scales, by the map's name; each picture's own where none is given.
         vector: SVG instead of PNG.
     """
 
@@ -57,7 +57,7 @@ class Look:
     def row(
         self,
         image: Pixels,
-        maps: Mapping[str, npt.NDArray[np.float32]],
+        maps: Mapping[str, Floats],
         mask: npt.NDArray[np.bool_] | None,
         box: tuple[int, int, int, int] | None,
         caption: str,
@@ -78,8 +78,8 @@ def saliency_rows(explained: Explained, look: Look = PLAIN) -> list[Row]:
     """Image beside maps, one row for each class.
 
     Args:
-        explained: one image's saliency of one or more kinds, by title, of the same classes; the
-            first result has kept the image.
+        explained: one image's maps of one or more kinds, by name, of the same classes; the first
+            result has kept the image.
         look: panels, colours and scales.
 
     Raises:
@@ -106,7 +106,7 @@ def saliency_rows(explained: Explained, look: Look = PLAIN) -> list[Row]:
 
 
 def localization_rows(result: Result[Localization], look: Look = PLAIN) -> list[Row]:
-    """Image, saliency, mask and box, one row for each class.
+    """Image, map, mask and box, one row for each class.
 
     Args:
         result: the objects in an image, with masks, that has kept the image.
@@ -119,7 +119,7 @@ def localization_rows(result: Result[Localization], look: Look = PLAIN) -> list[
     view = _at(prepared, small)
     factor = small.shape[1] / found.width, small.shape[0] / found.height
     rows = []
-    for index, values in enumerate(found.saliency):
+    for index, values in enumerate(found.maps):
         box = found.boxes[index]
         if box is not None:
             x0, x1 = (round(edge * factor[0]) for edge in (box[0], box[2]))
@@ -127,7 +127,7 @@ def localization_rows(result: Result[Localization], look: Look = PLAIN) -> list[
             box = x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
         mask = np.asarray(Image.fromarray(found.masks[index]).resize(small.shape[1::-1]))
         caption = _caption(found.classes[index], found.labels[index], found.scores[index])
-        maps = {"saliency": view.map_to_original(values)}
+        maps = {found.map: view.map_to_original(values)}
         rows.append(look.row(small, maps, mask, box, caption))
     return rows
 
@@ -171,15 +171,15 @@ def save_rows(path: Path, rows: Sequence[Row]) -> None:
         file.write(svg(rows).encode())
 
 
-def page(path: Path, pictures: Sequence[Path]) -> None:
-    """Put pictures that `save_rows` wrote on one page, in order, row by row.
+def save_sheet(path: Path, pictures: Sequence[Path]) -> None:
+    """Put pictures that `save_rows` wrote on one sheet, in order, row by row.
 
     Args:
-        path: of the page, ``.png`` or ``.svg`` as the pictures are; with none no page is written.
-        pictures: their files. Pixels are reduced until the page has a sane size.
+        path: of the sheet, ``.png`` or ``.svg`` as the pictures are; with none no sheet is written.
+        pictures: their files. Pixels are reduced until the sheet has a sane size.
 
     Raises:
-        OutputError: a picture cannot be read, or the page not be written.
+        OutputError: a picture cannot be read, or the sheet not be written.
     """
     if not pictures:
         return
@@ -210,13 +210,13 @@ def page(path: Path, pictures: Sequence[Path]) -> None:
 
 
 def grid(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """Places for pictures on a page that comes near 3:2.
+    """Places for pictures on a sheet that comes near 3:2.
 
     Args:
         sizes: width and height of each, at least one.
 
     Returns:
-        Left and top of each, and width and height of the page.
+        Left and top of each, and width and height of the sheet.
     """
     wide = max(width for width, _ in sizes)
 
@@ -228,8 +228,8 @@ def grid(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple
             top += max(height for _, height in part)
         return places, (columns * wide, top)
 
-    pages = map(laid, range(1, len(sizes) + 1))
-    return min(pages, key=lambda page: abs(math.log(page[1][0] / page[1][1] / 1.5)))
+    sheets = [laid(columns) for columns in range(1, len(sizes) + 1)]
+    return min(sheets, key=lambda sheet: abs(math.log(sheet[1][0] / sheet[1][1] / 1.5)))
 
 
 def _opened(path: Path) -> Image.Image:

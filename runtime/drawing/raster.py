@@ -11,13 +11,11 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from ..arrays import Pixels
 from . import colormaps
 from .panels import FONT, GAP, SMALL, STRIP, Heat, Panel, Row, panel_size, resized, rgb
-
-Pixels = npt.NDArray[np.uint8]
 
 # Sheets of very many pictures get smaller ones.
 _WIDEST = 4096

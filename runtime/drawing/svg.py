@@ -11,14 +11,11 @@ import re
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from ..arrays import Pixels
 from .panels import FONT, GAP, SMALL, STRIP, Panel, Row
 from .raster import BAR, BRIGHT, DARK, EDGE, FAINT, INK, PAPER, Scale, shorten
-
-Pixels = npt.NDArray[np.uint8]
 
 _CONTROL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 (section 2.2) has no way to write."""

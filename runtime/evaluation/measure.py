@@ -82,7 +82,7 @@ class Evaluation:
         Without the textbook recipe where the file lacks the map that it starts from.
         """
         others = {"all": (TEXTBOOK, CENTRED), "centred": (CENTRED,), "none": ()}[self.baselines]
-        if not offers("gradient", self.session.contract):
+        if not offers("saliency", self.session.contract):
             others = tuple(name for name in others if name != TEXTBOOK)
         return self.recipe.name, *(name for name in others if name != self.recipe.name)
 
@@ -93,7 +93,7 @@ class Evaluation:
 
     def header(self) -> Record:
         """What the records depend on; a log with another header is not gone on with."""
-        recipe = dataclasses.asdict(self.recipe)
+        recipe = self.recipe.settings()
         return {
             "backlit": importlib.metadata.version("backlit"),
             "file_sha256": file_hash(self.session.path),
@@ -187,7 +187,7 @@ def _explained(
                 evaluation.views,
                 evaluation.batch,
                 runs=evaluation.runs,
-                kind=evaluation.recipe.saliency,
+                map=evaluation.recipe.map,
             )
             with closing(results):
                 yield from zip(group, results, strict=True)
@@ -242,11 +242,11 @@ def _record(evaluation: Evaluation, example: Example, found: Saliency) -> Record
 
 def _boxes(found: Saliency, recipe: Recipe, size: tuple[int, int]) -> list[Sequence[float] | None]:
     """The boxes that ``localize`` finds, in the pixels of the true boxes."""
-    located = pipeline.boxes(Result(0, found.image, found), recipe, masks=False).value
+    located = pipeline.boxes_of(found, recipe, masks=False)
     scale = size[0] / found.width, size[1] / found.height
     return [
         None if box is None else [edge * scale[i % 2] for i, edge in enumerate(box)]
-        for box in (located.boxes if located else ())
+        for box in located.boxes
     ]
 
 

@@ -172,7 +172,7 @@ def _cases(
         evaluation.views,
         evaluation.batch,
         keep=PICTURE_SIDE,
-        kind=evaluation.recipe.saliency,
+        map=evaluation.recipe.map,
     )
     with closing(
         pipeline.after(explained, lambda one: pipeline.boxes(one, evaluation.recipe))
@@ -196,7 +196,7 @@ def _case(
     given = small.shape[1] / record["size"][0], small.shape[0] / record["size"][1]
     true = [_scaled(box, given) for box in record["boxes"][pick.position]]
     box = found.boxes[0]
-    heat = prepared.map_to_original(evaluation.recipe.evidence(found.saliency[0]))
+    heat = prepared.map_to_original(evaluation.recipe.evidence(found.maps[0]))
     mask = Image.fromarray(found.masks[0]).resize(small.shape[1::-1])
     label = found.labels[0] or f"class {int(found.classes[0])}"
     pictures = (

@@ -12,8 +12,8 @@ are cut from one *frame*, and the averaged map has the frame's pixels:
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Floats, Pixels
 from ..contract import ImageInput
 from ..errors import OptionError
 
@@ -50,7 +50,7 @@ def larger_size(spec: ImageInput) -> tuple[int, int]:
     )
 
 
-def cut(frame: npt.NDArray[np.uint8], height: int, width: int, crops: int) -> npt.NDArray[np.uint8]:
+def cut(frame: Pixels, height: int, width: int, crops: int) -> Pixels:
     """The views of a frame.
 
     Args:
@@ -69,9 +69,7 @@ def cut(frame: npt.NDArray[np.uint8], height: int, width: int, crops: int) -> np
     return np.stack(views)
 
 
-def assemble(
-    maps: npt.NDArray[np.float32], frame_height: int, frame_width: int
-) -> npt.NDArray[np.float32]:
+def assemble(maps: Floats, frame_height: int, frame_width: int) -> Floats:
     """Average the maps of the views of one frame, each put back where its view was cut.
 
     Args:
@@ -95,7 +93,7 @@ def assemble(
         mirrored = index >= len(corners)
         total[y : y + height, x : x + width] += view[:, ::-1] if mirrored else view
         covered[y : y + height, x : x + width] += 1
-    mean: npt.NDArray[np.float32] = (total / np.maximum(covered, 1)).astype(np.float32)
+    mean: Floats = (total / np.maximum(covered, 1)).astype(np.float32)
     return mean
 
 

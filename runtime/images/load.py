@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from ..arrays import Pixels
 from ..errors import ImageError
 
-Source = str | os.PathLike[str] | Image.Image | npt.NDArray[np.uint8]
+Source = str | os.PathLike[str] | Image.Image | Pixels
 
 
 LIMIT_VARIABLE = "BACKLIT_MAX_PIXELS"
 
 
-def load(source: Source, grey: bool = False) -> npt.NDArray[np.uint8]:
+def load(source: Source, grey: bool = False) -> Pixels:
     """Decode an image.
 
     Reads every format that Pillow reads. The EXIF orientation is applied; transparent pixels are

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ..arrays import Floats, Index, Pixels
 from ..contract import ImageInput
 from ..errors import ImageError
 from . import crops as crops_module
@@ -35,8 +36,8 @@ class Prepared:
         left, top: what a centre crop cut off, in frame pixels; 0 with resize ``stretch``.
     """
 
-    frame: npt.NDArray[np.uint8]
-    views: npt.NDArray[np.uint8]
+    frame: Pixels
+    views: Pixels
     width: int
     height: int
     scale_x: float
@@ -70,7 +71,7 @@ class Prepared:
         result[~inside_rows] = False
         return result
 
-    def map_to_original(self, saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def map_to_original(self, saliency: Floats) -> Floats:
         """A map float32 [fh,fw] of the frame as float32 [height,width], bilinear.
 
         What a centre crop cut off is 0.
@@ -94,14 +95,14 @@ class Prepared:
     @staticmethod
     def _lookup(
         size: int, scale: float, offset: int, limit: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    ) -> tuple[Index, npt.NDArray[np.bool_]]:
         index = np.floor((np.arange(size) + 0.5) * scale - offset).astype(np.int64)
         # A frame stretched from the whole image has no outside: only rounding could leave it.
         inside = (index >= 0) & (index < limit)
         return np.clip(index, 0, limit - 1), inside
 
 
-def prepare(image: npt.NDArray[np.uint8], spec: ImageInput, crops: int = 1) -> Prepared:
+def prepare(image: Pixels, spec: ImageInput, crops: int = 1) -> Prepared:
     """Resize an image to the frame that the file's resize rule asks for, and cut the views.
 
     ``stretch`` resizes the whole image to the frame. ``crop`` resizes it so that it covers
@@ -144,7 +145,7 @@ def prepare(image: npt.NDArray[np.uint8], spec: ImageInput, crops: int = 1) -> P
     )
 
 
-def shrink(image: npt.NDArray[np.uint8], longest: int) -> npt.NDArray[np.uint8]:
+def shrink(image: Pixels, longest: int) -> Pixels:
     """An image uint8 [h,w,3], reduced so that its longer side has at most ``longest`` pixels."""
     height, width = image.shape[:2]
     factor = longest / max(height, width)

@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Index
 from ..backend.interface import check_class
 from ..contract import MOST_RANKS, Contract
 from ..errors import ClassError
@@ -16,7 +17,7 @@ from ..errors import ClassError
 Classes = int | str | Sequence[int | str] | Sequence[Sequence[int | str]] | npt.NDArray[np.integer]
 
 
-def ranks(top: int, classes: int) -> npt.NDArray[np.int64]:
+def ranks(top: int, classes: int) -> Index:
     """``class_index`` of the ``top`` best classes: int64 [1,top], -1, -2, ...
 
     Raises:
@@ -33,7 +34,7 @@ def ranks(top: int, classes: int) -> npt.NDArray[np.int64]:
 
 def resolve(
     classes: Classes | None, top: int, contract: Contract, images: int | None = None
-) -> npt.NDArray[np.int64]:
+) -> Index:
     """The classes to explain, as the graph takes them.
 
     Args:

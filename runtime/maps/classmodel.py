@@ -24,19 +24,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Doubles, Floats, Index, Pixels
 from ..backend.runner import Runner
 from ..contract import Contract
 from ..errors import ClassError, ModelError, OptionError
 from .classes import find
-
-Floats = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+from .smoothness import blurred, shifted, variation_gradient
 
 MAP = "gradient"
 """The map that a file must return: saliency has lost the signs."""
-
-# Of the length of a colour difference, in pixels of 0..1: total variation has a kink at 0.
-_SMOOTH = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,18 +160,18 @@ def ascend(
         # Of the step's number, so that no class changes what is drawn for another.
         rng = np.random.default_rng((how.seed, step))
         down, across = (int(n) for n in rng.integers(-how.jitter, how.jitter, 2, endpoint=True))
-        score, slope = _evaluate(runner, _shifted(image, down, across), index)
+        score, slope = _evaluate(runner, shifted(image, down, across), index)
         history[step] = score
         if not (np.isfinite(score).all() and np.isfinite(slope).all()):
             raise ModelError(
                 f"{runner.path}: score or gradient is not a finite number in step {step}.",
                 "check the file: backlit verify FILE SOURCE.",
             )
-        direction = _shifted(slope, -down, -across) - 2 * how.l2 * image
+        direction = shifted(slope, -down, -across) - 2 * how.l2 * image
         if how.tv:
-            direction -= how.tv * _variation_gradient(image)
+            direction -= how.tv * variation_gradient(image)
         if how.blur:
-            direction = _blurred(direction, how.blur)
+            direction = blurred(direction, how.blur)
         # A classifier with a ReLU at its end may score 0 all around the zero image.
         lost = ~slope.any(axis=(1, 2, 3))
         if lost.any():
@@ -191,10 +187,10 @@ def ascend(
 
 def _drawn(
     runner: Runner,
-    index: npt.NDArray[np.int64],
+    index: Index,
     pictures: Pixels,
     history: Floats,
-    blind: npt.NDArray[np.int64],
+    blind: Index,
 ) -> list[ClassModel]:
     """What the classifier says of the pictures as they are saved."""
     contract = runner.contract
@@ -215,7 +211,7 @@ def _drawn(
     ]
 
 
-def _indices(classes: Sequence[int | str], contract: Contract) -> npt.NDArray[np.int64]:
+def _indices(classes: Sequence[int | str], contract: Contract) -> Index:
     if not classes:
         raise ClassError("no class was given.", "give at least one.")
     index = np.array([find(value, contract) for value in classes], np.int64)
@@ -227,7 +223,7 @@ def _indices(classes: Sequence[int | str], contract: Contract) -> npt.NDArray[np
     return index
 
 
-def _evaluate(runner: Runner, image: Floats, index: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _evaluate(runner: Runner, image: Floats, index: Index) -> tuple[Floats, Floats]:
     """Scores [N] of zero-centred images [N,C,H,W], and their derivatives by those."""
     contract = runner.contract
     if contract.image.dtype == "uint8":
@@ -255,7 +251,7 @@ def _pixels(image: Floats, mean: Floats) -> Pixels:
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1))
 
 
-def _probabilities(scores: Floats, contract: Contract) -> npt.NDArray[np.float64]:
+def _probabilities(scores: Floats, contract: Contract) -> Doubles:
     values = scores.astype(np.float64)
     if "Sigmoid" in contract.score.left_out:
         return np.asarray(1 / (1 + np.exp(-values)))
@@ -263,49 +259,12 @@ def _probabilities(scores: Floats, contract: Contract) -> npt.NDArray[np.float64
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
-def _shifted(planes: Floats, down: int, across: int) -> Floats:
-    """[N,C,H,W] shifted by so many pixels, 0 in the gap."""
-    if down == across == 0:
-        return planes
-    high, wide = planes.shape[2:]
-    moved = np.zeros_like(planes)
-    to_rows, from_rows = _overlap(high, down)
-    to_columns, from_columns = _overlap(wide, across)
-    moved[:, :, to_rows, to_columns] = planes[:, :, from_rows, from_columns]
-    return moved
-
-
-def _overlap(size: int, shift: int) -> tuple[slice, slice]:
-    """Where the values go, and where they come from."""
-    shift = min(max(shift, -size), size)
-    return slice(max(shift, 0), size + min(shift, 0)), slice(max(-shift, 0), size + min(-shift, 0))
-
-
-def _variation_gradient(image: Floats) -> Floats:
-    """Derivative of the total variation of [N,C,H,W], forward differences."""
-    dy = np.diff(image, axis=2, append=image[:, :, -1:])
-    dx = np.diff(image, axis=3, append=image[..., -1:])
-    length = np.sqrt(dx * dx + dy * dy + np.float32(_SMOOTH**2))
-    down, across = dy / length, dx / length
-    divergence = np.diff(down, axis=2, prepend=0) + np.diff(across, axis=3, prepend=0)
-    return np.asarray(-divergence, np.float32)
-
-
-def _blurred(planes: Floats, sigma: float) -> Floats:
-    import cv2
-
-    blurred = np.empty_like(planes)
-    for row, column in np.ndindex(planes.shape[:2]):
-        blurred[row, column] = cv2.GaussianBlur(planes[row, column], (0, 0), sigma)
-    return blurred
-
-
 def _export_line(contract: Contract, where: str) -> str:
     """The command that makes the right file of the same classifier."""
     rule, image = contract.normalisation, contract.image
     words = ["backlit export", contract.source.name, "-o"]
     words += [where.removesuffix(".onnx").removesuffix(".backlit") + ".gradient.onnx"]
-    words += ["--output gradient", f"--range {rule.range}"]
+    words += ["--maps gradient", f"--range {rule.range}"]
     words += [f"--{name} {','.join(map(str, values))}"
               for name, values in (("mean", rule.mean), ("std", rule.std))]  # fmt: skip
     words += ["--bgr"] * (image.colour == "BGR") + ["--resize crop"] * (image.resize == "crop")

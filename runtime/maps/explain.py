@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Doubles, Floats, Index, Pixels
 from ..images import crops as crops_module
 from ..images.prepare import Prepared
-from . import attribution
-from .attribution import Many
-from .kinds import Kind, map_name, method
+from .kind import Kind, ManyRuns, OneRun
+from .kinds import AnyKind, file_output, get_kind
+from .points import graph_values
 
 if TYPE_CHECKING:
     from ..backend.outputs import Outputs
     from ..backend.runner import Runner
 
-Array = npt.NDArray[np.float32]
+    Runs = list[tuple[Outputs, Floats | Pixels]]  # what a run returned, and what was run
 
 
 def explain(
     runner: Runner,
     images: list[Prepared],
-    index: npt.NDArray[np.int64],
+    index: Index,
     batch: int,
-    kind: Kind = "gradient",
-) -> list[tuple[npt.NDArray[np.int64], Array, Array]]:
+    kind: AnyKind = "saliency",
+) -> list[tuple[Index, Floats, Floats]]:
     """Classes, scores and averaged maps of some images with the same number V of views.
 
     Args:
@@ -40,82 +40,82 @@ def explain(
         Per image int64 [K], float32 [K] (mean over the views) and float32 [K,fh,fw].
 
     Raises:
-        OptionError: the file has no such map.
+        OptionError: no kind has that name, or the file lacks what it is made of.
     """
-    how = method(kind)
-    map_name(how, runner.contract)  # or an error before anything runs
+    chosen = get_kind(kind)
+    file_output(chosen, runner.contract)  # or an error before anything runs
     views = np.concatenate([image.views for image in images])
     count = len(images[0].views)
-    # Views may rank the classes differently; what counts is the rank of their mean score. Mostly
-    # they agree, or see the same classes in another order. Before a method that takes many points
-    # this run is for the scores alone, and one class is the least it can have.
-    many = isinstance(how, Many)
-    asked = np.repeat(index[:, :1] if many else index, count, axis=0)
-    scores, classes, maps = _run(runner, views, asked, batch, how)
-    mean = scores.reshape(len(images), count, -1).astype(np.float64).mean(axis=1)
-    order = np.argsort(-mean, axis=1, kind="stable")
-    by_rank = np.take_along_axis(order, np.clip(-1 - index, 0, order.shape[1] - 1), axis=1)
-    target = np.repeat(np.where(index < 0, by_rank, index), count, axis=0)
-    if isinstance(how, Many):
-        maps = attribution.maps(runner, views, target, how, batch)
-    else:
-        maps = _of_targets(runner, views, target, classes, maps, batch, how)
+    mean, target, maps = _explained(runner, views, index, count, batch, chosen)
     found = []
     for row, image in enumerate(images):
         own = enlarged(maps[row * count : (row + 1) * count], *image.views.shape[1:3])
         height, width = image.frame.shape[:2]
         averaged = [crops_module.assemble(own[:, k], height, width) for k in range(own.shape[1])]
-        chosen = target[row * count].astype(np.int64)
-        found.append((chosen, mean[row, chosen].astype(np.float32), np.stack(averaged)))
+        classes = target[row * count].astype(np.int64)
+        found.append((classes, mean[row, classes].astype(np.float32), np.stack(averaged)))
     return found
 
 
+def _explained(
+    runner: Runner, views: Pixels, index: Index, count: int, batch: int, kind: Kind
+) -> tuple[Doubles, Index, Floats]:
+    """Mean scores [N,classes], the classes to explain [V,K], and their maps [V,K,h,w]."""
+    if isinstance(kind, ManyRuns):
+        # The first run is for the scores alone, and one class is the least it can have.
+        runs = _run(runner, views, np.repeat(index[:, :1], count, axis=0), batch)
+        mean, target = _targets(runs, index, count)
+        return mean, target, kind.of_views(runner, views, target, batch)
+    if isinstance(kind, OneRun):
+        runs = _run(runner, views, np.repeat(index, count, axis=0), batch)
+        mean, target = _targets(runs, index, count)
+        return mean, target, _of_targets(runner, views, target, runs, batch, kind)
+    raise TypeError(f"{type(kind).__name__} is neither a kind of one run nor of many")
+
+
+def _targets(runs: Runs, index: Index, count: int) -> tuple[Doubles, Index]:
+    """Scores averaged over the views of an image [N,classes], and the classes asked for [V,K].
+
+    Views may rank the classes differently; what counts is the rank of their mean score.
+    """
+    scores = np.concatenate([outputs.scores for outputs, _ in runs])
+    mean = scores.reshape(len(index), count, -1).astype(np.float64).mean(axis=1)
+    order = np.argsort(-mean, axis=1, kind="stable")
+    by_rank = np.take_along_axis(order, np.clip(-1 - index, 0, order.shape[1] - 1), axis=1)
+    return mean, np.repeat(np.where(index < 0, by_rank, index), count, axis=0)
+
+
 def _of_targets(
-    runner: Runner,
-    views: npt.NDArray[np.uint8],
-    target: npt.NDArray[np.int64],
-    classes: npt.NDArray[np.int64],
-    maps: Array,
-    batch: int,
-    kind: Kind,
-) -> Array:
-    """The maps of the target classes [V,K]: those that were made, and runs for the rest."""
+    runner: Runner, views: Pixels, target: Index, runs: Runs, batch: int, kind: OneRun
+) -> Floats:
+    """The maps of the target classes [V,K]: those that were made, and runs for the rest.
+
+    Mostly the views agree on the best classes, or see the same classes in another order.
+    """
+    classes = np.concatenate([outputs.classes for outputs, _ in runs])
     same = target[:, :, None] == classes[:, None, :]
-    maps = np.take_along_axis(maps, same.argmax(2)[:, :, None, None], axis=1)
+    maps = np.take_along_axis(_maps(runner, runs, kind), same.argmax(2)[:, :, None, None], axis=1)
     lacks = ~same.any(2)
     for most in sorted(set(lacks.sum(1)) - {0}):  # the views that lack so many classes
         rows = np.flatnonzero(lacks.sum(1) == most)
         places = np.nonzero(lacks[rows])[1].reshape(-1, most)
         wanted = np.take_along_axis(target[rows], places, axis=1)
-        maps[rows[:, None], places] = _run(runner, views[rows], wanted, batch, kind)[2]
+        more = _run(runner, views[rows], wanted, batch)
+        maps[rows[:, None], places] = _maps(runner, more, kind)
     return maps
 
 
-def _run(
-    runner: Runner, views: npt.NDArray[np.uint8], index: npt.NDArray[np.int64], batch: int,
-    kind: Kind,
-) -> tuple[Array, npt.NDArray[np.int64], Array]:  # fmt: skip
-    """Scores, classes and maps; those of the one-run kinds."""
-    values = attribution.graph_values(runner, views)
-    parts, maps = [], []
-    for start in range(0, len(views), batch):
-        part = values[start : start + batch]
-        parts.append(runner.run(part, index[start : start + batch]))
-        maps.append(_map(runner, parts[-1], part, kind))
-    return (
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate(maps),
-    )
+def _run(runner: Runner, views: Pixels, index: Index, batch: int) -> Runs:
+    values = graph_values(runner, views)
+    parts = [slice(start, start + batch) for start in range(0, len(views), batch)]
+    return [(runner.run(values[part], index[part]), values[part]) for part in parts]
 
 
-def _map(runner: Runner, outputs: Outputs, values: npt.NDArray[Any], kind: Kind) -> Array:
-    if kind == "gradxinput":
-        return attribution.gradient_times_input(runner, outputs, values)
-    return outputs[kind] if isinstance(kind, str) and kind != "gradient" else outputs.saliency
+def _maps(runner: Runner, runs: Runs, kind: OneRun) -> Floats:
+    return np.concatenate([kind.of_run(runner, *run) for run in runs])
 
 
-def enlarged(maps: Array, height: int, width: int) -> Array:
+def enlarged(maps: Floats, height: int, width: int) -> Floats:
     """Maps [...,h,w] as [...,height,width], linear between their cells."""
     if maps.shape[-2:] == (height, width):
         return maps

@@ -1,73 +1,76 @@
-"""The kinds of maps."""
+"""The table of the kinds of maps. A new kind is a file beside this one and a row here."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ..contract import Contract
-from ..errors import OptionError, no_map
-from .attribution import IntegratedGradients, Many, SmoothGrad
+from ..errors import OptionError
+from .features import Features
+from .gradcam import GradCAM
+from .gradient import Gradient
+from .gradient_times_input import GradientTimesInput
+from .integrated_gradients import IntegratedGradients
+from .kind import Kind
+from .layercam import LayerCAM
+from .saliency import PixelSaliency
+from .smoothgrad import SmoothGrad
 
-Kind = (
-    Literal["gradient", "features", "gradcam", "layercam", "smoothgrad", "ig", "gradxinput"] | Many
-)
-"""How a map is made. ``gradient`` is the paper's saliency, max over channels of its abs;
-``features``, ``gradcam`` and ``layercam`` are maps of the file as they are; ``smoothgrad`` and
-``ig`` are `SmoothGrad` and `IntegratedGradients` with their defaults; ``gradxinput`` is gradient
-times input. ``ig`` and ``gradxinput`` are in units of the score and have signs: a pixel's value,
-the sum over its channels, is what it adds to the score. Boxes go by the magnitude."""
+if TYPE_CHECKING:
+    from ..contract import Contract
+
+KINDS: dict[str, type[Kind]] = {
+    "saliency": PixelSaliency,
+    "gradient": Gradient,
+    "features": Features,
+    "gradcam": GradCAM,
+    "layercam": LayerCAM,
+    "smoothgrad": SmoothGrad,
+    "ig": IntegratedGradients,
+    "gradxinput": GradientTimesInput,
+}
+"""Every kind of map by name. The commands' options, their help, the panels of pictures and the
+error messages are made from this table."""
+
+AnyKind = str | Kind
+"""A kind of map: its name, or itself with its options (``SmoothGrad(samples=25)``)."""
 
 
-def method(kind: Kind) -> Kind:
-    """A kind, with the options of the methods that have some."""
-    if kind == "smoothgrad":
-        return SmoothGrad()
-    return IntegratedGradients() if kind == "ig" else kind
+def get_kind(kind: AnyKind) -> Kind:
+    """The kind of that name with its defaults; a `Kind` is returned as it is.
+
+    Raises:
+        OptionError: no kind has that name.
+    """
+    if isinstance(kind, Kind):
+        return kind
+    if kind not in KINDS:
+        raise OptionError(f"there is no map {kind!r}.", f"choose one of: {', '.join(KINDS)}.")
+    return KINDS[kind]()
 
 
-def signed(kind: Kind) -> bool:
-    """Whether the maps of a kind have signs: below 0 is what takes from the score."""
-    how = method(kind)
-    return how == "gradxinput" or isinstance(how, IntegratedGradients)
-
-
-def map_name(kind: Kind, contract: Contract) -> str:
+def file_output(kind: AnyKind, contract: Contract) -> str:
     """The output of a file that a kind of map is made of.
 
     Raises:
-        OptionError: the file has none.
+        OptionError: no kind has that name, or the file lacks what it is made of.
     """
-    names = [made.name for made in contract.maps]
-    how = method(kind)
-    if isinstance(how, SmoothGrad):
-        if how.signed:
-            return _signed("SmoothGrad of signed gradients", names)
-        how = "gradient"
-    if isinstance(how, IntegratedGradients):
-        return _signed("Integrated Gradients", names)
-    if how == "gradxinput":
-        return _signed("gradient times input", names)
-    name = how if how != "gradient" or "saliency" not in names else "saliency"
-    if name not in names:
-        raise no_map("saliency" if how == "gradient" else how, names)
-    return name
+    return get_kind(kind).output(_outputs(contract))
 
 
-def offers(kind: Kind, contract: Contract) -> bool:
-    """Whether a file has the output that a kind of map is made of."""
+def offers(kind: AnyKind, contract: Contract) -> bool:
+    """Whether a file has the output that a kind of map is made of.
+
+    Raises:
+        OptionError: no kind has that name.
+    """
+    chosen = get_kind(kind)
     try:
-        map_name(kind, contract)
+        chosen.output(_outputs(contract))
     except OptionError:
         return False
     return True
 
 
-def _signed(what: str, names: Collection[str]) -> str:
-    if "gradient" not in names:
-        raise OptionError(
-            f"{what} needs the gradient with its signs, which the file does not return; "
-            f"it has: {', '.join(names)}.",
-            "export it with --output saliency,features,gradient.",
-        )
-    return "gradient"
+def _outputs(contract: Contract) -> Sequence[str]:
+    return [made.name for made in contract.maps]

@@ -108,7 +108,7 @@ class Log:
             except (ValueError, KeyError, TypeError) as error:
                 raise OutputError(
                     f"line {number + 1} of {self.path} is damaged.",
-                    "start afresh with --restart, or give -o another folder.",
+                    "give -o another folder, or leave --resume out.",
                 ) from error
             if not number:
                 self._check(value)
@@ -126,7 +126,7 @@ class Log:
         if different:
             raise OutputError(
                 f"{self.path} was made with other settings: {'; '.join(different)}.",
-                "give -o another folder, or drop what is there with --restart.",
+                "give -o another folder, or leave --resume out.",
             )
 
     def _problem(self, error: OSError) -> OutputError:

@@ -49,7 +49,7 @@ def map_classes(
         raise DatasetError(
             f"none of the {len(reading.examples)} images shows a class of the classifier: "
             f"{_listed(unmatched) or 'they have no labels'}.",
-            "say which of its classes they are with --class-map FILE "
+            "say which of its classes they are with --class-table FILE "
             "(lines of: data set's class,classifier's index or label).",
         )
     notes = reading.notes
@@ -81,7 +81,7 @@ def _find(
             raise DatasetError(
                 f"the data set has class {len(reading.categories) - 1}, the classifier has "
                 f"{classes} classes.",
-                "give the data set the classifier was trained on, or --class-map FILE.",
+                "give the data set the classifier was trained on, or --class-table FILE.",
             )
         return {index: (index,) for index in range(len(reading.categories))}
     if reading.name == "ILSVRC" and classes == len(reading.categories):
@@ -89,7 +89,7 @@ def _find(
     if labels is None:
         raise DatasetError(
             f"the classifier has no labels to find the classes of {reading.name} by.",
-            "export it with --labels FILE, or give --class-map FILE.",
+            "export it with --labels FILE, or give --class-table FILE.",
         )
     table = _label_table(labels)
     found: Found = {}

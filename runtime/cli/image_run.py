@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .. import files
 from ..errors import BacklitError, OptionError
 from ..output.names import Names
-from .picture_options import KINDS
 from .progress import progress
 
 if TYPE_CHECKING:
     from ..backend.start import Maps
-    from ..maps.kinds import Kind
     from ..output.run_log import RunLog
     from ..session import Session
     from ..stages import Pause
@@ -79,82 +76,8 @@ def crops_option(default: str) -> Callable[[Function], Function]:
     )
 
 
-_SALIENCY = [
-    click.option(
-        "--samples", type=int, help="smoothgrad: noisy copies of the image.  [default: 50]"
-    ),
-    click.option(
-        "--noise",
-        type=float,
-        help="smoothgrad: the noise's standard deviation, as a share of the image's value range.  "
-        "[default: 0.15]",
-    ),
-    click.option(
-        "--signed",
-        is_flag=True,
-        default=None,
-        help="smoothgrad: average gradients with their signs instead of saliency maps; needs a "
-        "file with gradient, as do ig and gradxinput.",
-    ),
-    click.option("--seed", type=int, help="smoothgrad: of the noise.  [default: 0]"),
-    click.option("--steps", type=int, help="ig: points on the path.  [default: 50]"),
-    click.option(
-        "--baseline",
-        type=click.Choice(["black", "mean", "blur"]),
-        help="ig: the path's begin: black, the classifier's mean colour, or the image blurred.  "
-        "[default: black]",
-    ),
-]
-_BELONGS = {
-    "smoothgrad": ("samples", "noise", "signed", "seed"),
-    "ig": ("steps", "baseline"),
-}
-
-
-def saliency_option(default: str) -> Callable[[Function], Function]:
-    """``--saliency`` and the options of its methods; the command takes ``kind``, or None."""
-    choice = click.option(
-        "--saliency",
-        "name",
-        type=click.Choice(KINDS),
-        help="Which map: the paper's gradient of the score by the pixels; one of feature maps; or "
-        "made of many gradients: SmoothGrad, Integrated Gradients; or gradient times input.  "
-        f"[default: {default}]",
-    )
-
-    def decorate(function: Function) -> Function:
-        @functools.wraps(function)
-        def command(*args: Any, name: str | None, **options: Any) -> Any:
-            own = {key: options.pop(key) for keys in _BELONGS.values() for key in keys}
-            given = {key: value for key, value in own.items() if value is not None}
-            return function(*args, kind=_kind(name, given), **options)
-
-        made = cast(Function, command)
-        for option in reversed([choice, *_SALIENCY]):
-            made = option(made)
-        return made
-
-    return decorate
-
-
-def _kind(name: str | None, given: dict[str, Any]) -> Kind | None:
-    """The kind of map that the options say."""
-    for key in given:
-        owner = next(owner for owner, keys in _BELONGS.items() if key in keys)
-        if name != owner:
-            raise OptionError(
-                f"--{key} is an option of {owner}, and --saliency is {name or 'not given'}.",
-                f"add --saliency {owner}, or leave --{key} out.",
-            )
-    if name not in _BELONGS:
-        return cast("Kind | None", name)
-    from ..maps.attribution import IntegratedGradients, SmoothGrad
-
-    return SmoothGrad(**given) if name == "smoothgrad" else IntegratedGradients(**given)
-
-
-class Job:
-    """Images, folder, session and classes of a command, and the lines at the end.
+class ImageRun:
+    """One run of a command on images: folder, session, classes, and the lines at the end.
 
     Attributes:
         folder: where files go; None: nowhere.
@@ -167,7 +90,7 @@ class Job:
     def __init__(
         self,
         ctx: click.Context,
-        output: str | None,
+        out: str | None,
         file: str,
         images: tuple[str, ...],
         classes: tuple[str, ...],
@@ -192,7 +115,7 @@ class Job:
         self._ctx, self.batch = ctx, batch
         self._inputs = Inputs(images)
         self.numbered = self._inputs.streamed
-        self.folder = None if output is None else files.folder(output)
+        self.folder = None if out is None else files.folder(out)
         threads, self.runs = plan(providers, threads, self._inputs.total)
         self.session: Session = Session(file, providers, threads, maps, options)
         note_elsewhere(self.session)
@@ -210,11 +133,8 @@ class Job:
             log.skip(self._images)
             self._names.clear()
             self._log, self._before, self._done, self._failed = log, log.done, log.done, log.failed
-            try:
+            with can_resume():
                 yield log
-            except KeyboardInterrupt:
-                click.echo("the same command with --resume goes on from here", err=True)
-                raise
 
     def sources(self) -> Iterator[str | Pause]:
         """The images that are not done yet."""
@@ -259,6 +179,31 @@ class Job:
                 self._names[number] = names.take(image)
                 number += 1
             yield image
+
+
+@contextmanager
+def can_resume() -> Iterator[None]:
+    """Say how to go on where somebody stops the run by ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("the same command with --resume goes on from here", err=True)
+        raise
+
+
+def need_folder(out: str | None, asked: dict[str, bool | None]) -> None:
+    """Refuse options that write files where no folder is given.
+
+    Args:
+        out: the folder.
+        asked: option -> whether it was given.
+
+    Raises:
+        OptionError: one was, and there is no folder.
+    """
+    for option, wanted in asked.items():
+        if wanted and out is None:
+            raise OptionError(f"{option} writes files.", "say where to: -o FOLDER.")
 
 
 def note_elsewhere(session: Session) -> None:
