@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from .arrays import Index
+from .backend.providers.table import PROVIDERS
 from .errors import ImageError, OptionError
 from .images import crops as crops_module
 from .images import prepare as preparing
@@ -310,7 +311,7 @@ def _explain_group(
 def _batch(runner: Runner, batch: int | None, classes: int) -> int:
     """Views per run. Every class has its own backward pass, so its memory counts like a view's."""
     if batch is None:
-        views = 4 if runner.provider in ("cpu", "openvino") else 32
+        views = PROVIDERS[runner.provider].views
         return max(1, min(views, 8 * views // classes))
     if batch < 1:
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")

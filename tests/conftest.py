@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]  # support, cases; benchmarks
+sys.path.insert(0, str(ROOT / "tests"))  # support, cases
+sys.path.append(str(ROOT))  # benchmarks; last, because the folder backlit is not the whole package
 
 from support.real import SHARED  # noqa: E402
 

@@ -30,7 +30,7 @@ from backlit.export.bench.result import (
     quartiles,
 )
 from backlit.export.bench.worker import Job
-from backlit.runtime.backend.providers import probe
+from backlit.runtime.backend.probing import probe
 from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError
 from click.testing import CliRunner

@@ -17,7 +17,7 @@ from backlit.export import export
 from backlit.export.check import check as checks
 from backlit.export.check.check import check_cuda, check_tensorrt, placed
 from backlit.export.check.tensorrt_rules import MISSING, audit
-from backlit.runtime.backend import providers
+from backlit.runtime.backend import probing
 from backlit.runtime.cli import main
 from backlit.runtime.errors import ModelError
 from click.testing import CliRunner, Result
@@ -287,7 +287,7 @@ def test_cuda_placement(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = backlit(good, "--cuda")
     assert result.exit_code == 0
     said = json.loads(result.stdout)["cuda"]
-    assert said["told"] is providers.probe("cuda").loads
+    assert said["told"] is probing.probe("cuda").loads
     assert said["told"] or "could not be told on this machine" in result.stderr
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from backlit.runtime import Session
 from backlit.runtime import files as output
-from backlit.runtime.backend import providers
+from backlit.runtime.backend import probing, sessions
+from backlit.runtime.backend.providers import table
 from backlit.runtime.boxes.recipes import fitted
 from backlit.runtime.cli import group as cli
 from backlit.runtime.errors import BacklitError, OutputError, ProviderError, VerificationError
@@ -166,7 +167,7 @@ def test_doctor_tells_what_loads_and_exits_0():
     assert result.exit_code == 0
     found = json.loads(run("doctor", "--json").stdout)
     assert {one["name"]: one["loads"] for one in found["providers"]} == {
-        name: providers.probe(name).loads for name in providers.PROVIDERS
+        name: probing.probe(name).loads for name in table.PROVIDERS
     }
     for one in found["providers"]:
         assert one["loads"] or one["fix"] in result.stdout
@@ -189,17 +190,17 @@ def test_doctor_finds_double_installs(monkeypatch):
 def test_doctor_where_nothing_loads(monkeypatch):
     from backlit.runtime.backend import doctor
 
-    nothing = providers.Probe("cpu", compiled=True, loads=False, reason="broken", fix="mend it")
-    monkeypatch.setattr(providers, "probe", lambda name: nothing)
-    assert doctor.Trouble("No execution provider loads.", "mend it") in doctor.diagnose().troubles
+    nothing = probing.Probe("cpu", compiled=True, loads=False, reason="broken", fix="mend it")
+    monkeypatch.setattr(probing, "probe", lambda name: nothing)
+    assert doctor.Trouble("no execution provider loads.", "mend it") in doctor.diagnose().troubles
     assert doctor.diagnose().chosen is None
-    with pytest.raises(ProviderError, match="No execution provider loads: broken"):
-        providers.open_session(providers._TINY)
+    with pytest.raises(ProviderError, match="no execution provider loads: broken"):
+        sessions.open_session(probing._TINY)
 
 
 def test_doctor_without_onnxruntime(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.setattr(providers, "probe", providers.probe.__wrapped__)
+    monkeypatch.setattr(probing, "probe", probing.probe.__wrapped__)
     result = run("doctor")
     assert result.exit_code == 0
     assert "pip install 'backlit[cpu]'" in result.stdout
@@ -337,7 +338,7 @@ def test_options_that_cannot_be(work, good, command, options, code, words):
     assert result.stdout == ""
 
 
-@pytest.mark.skipif(providers.probe("cuda").loads, reason="CUDA loads here")
+@pytest.mark.skipif(probing.probe("cuda").loads, reason="CUDA loads here")
 def test_a_provider_that_does_not_load(work, good):
     result = run("localize", work / "m.onnx", good[0], "--providers", "cuda,cpu")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""Buckets, lanes, copies and threads of a device, against the closed form of a linear file."""
+"""Buckets, buffers, copies and threads of a device, against the closed form of a linear file."""
 
 import dataclasses
 import gc
@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from backlit.runtime.backend import providers
-from backlit.runtime.backend import start as opening
-from backlit.runtime.backend.cuda.device import BUCKETS, DeviceBindings, split
-from backlit.runtime.backend.cuda.lanes import GATE
-from backlit.runtime.backend.providers import open_session
+from backlit.runtime.backend import provider, sessions
+from backlit.runtime.backend.cuda import on_device as gpu
+from backlit.runtime.backend.cuda.buffers import GATE
+from backlit.runtime.backend.cuda.device import DeviceBindings, split
+from backlit.runtime.backend.providers import cuda as cuda_row
+from backlit.runtime.backend.providers import tensorrt as tensorrt_row
+from backlit.runtime.backend.providers.table import PROVIDERS
+from backlit.runtime.backend.sessions import open_session
 from backlit.runtime.errors import BacklitWarning, OptionError
 from support import simulated
 from support.linear_file import write_linear_file
@@ -74,7 +77,7 @@ class Device:
 
 
 def test_split_is_the_cheapest_cover():
-    for buckets in (*BUCKETS.values(), SMALL, (3, 5), (4,)):
+    for buckets in (PROVIDERS["cuda"].buckets, PROVIDERS["tensorrt"].buckets, SMALL, (3, 5), (4,)):
         for n in range(1, 2 * buckets[-1] + 2):
             parts = split(n, buckets)
             assert set(parts) <= set(buckets)
@@ -88,12 +91,12 @@ def test_split_is_the_cheapest_cover():
         )
         least = min(sum(way) + 8 * len(way) for way in ways if sum(way) >= n)
         assert sum(split(n, SMALL)) + 8 * len(split(n, SMALL)) == least
-    assert split(1, BUCKETS["cuda"]) == (1,)
-    assert split(3, BUCKETS["cuda"]) == (8,)
-    assert split(9, BUCKETS["cuda"]) == (8, 1)
-    assert split(30, BUCKETS["cuda"]) == (32,)
-    assert split(1000, BUCKETS["cuda"]) == (*[128] * 7, 32, 32, 32, 8)
-    assert len(split(100_000, BUCKETS["cuda"])) == 782
+    assert split(1, PROVIDERS["cuda"].buckets) == (1,)
+    assert split(3, PROVIDERS["cuda"].buckets) == (8,)
+    assert split(9, PROVIDERS["cuda"].buckets) == (8, 1)
+    assert split(30, PROVIDERS["cuda"].buckets) == (32,)
+    assert split(1000, PROVIDERS["cuda"].buckets) == (*[128] * 7, 32, 32, 32, 8)
+    assert len(split(100_000, PROVIDERS["cuda"].buckets)) == 782
 
 
 @pytest.mark.parametrize("graphs", [True, False])
@@ -150,7 +153,7 @@ def test_a_graph_for_each_lane_in_one_thread(linear, opened):
     for n, k in [(1, 1), (4, 1), (1, 1), (4, 1), (4, 2)]:
         device.run(n, k)
     captured = device.session.graphs
-    assert len(captured) == len({number for _, number in captured}) == 6  # 3 shapes, 2 lanes
+    assert len(captured) == len({number for _, number in captured}) == 6  # 3 shapes, twice
     assert "0" not in {number for _, number in captured}  # of runs that name none
     assert len(device.session.numbers) == 6 + 5
 
@@ -162,7 +165,7 @@ def test_no_more_graphs_than_are_worth_their_memory(linear, opened):
         device.run(1, k)
     assert len(device.session.graphs) == 16
     assert device.session.numbers.count("-1") == 2 * (14 - 8)
-    assert len(device.bindings._lanes._free) == 8 + 4
+    assert len(device.bindings._pool._free) == 8 + 4
     device.run(1, 1)  # one that is kept
     assert len(device.session.graphs) == 16
 
@@ -171,7 +174,7 @@ def test_more_classes_than_an_engine_takes(linear, opened):
     device = Device(linear, opened, delay=0)
     device.bindings._classes = 2
     device.run(5, 5)
-    assert {shape[1] for shape in device.bindings._lanes._free} == {1, 2}
+    assert {shape[1] for shape in device.bindings._pool._free} == {1, 2}
     frames = simulated.Frames(device.driver, pixels(1))
     with pytest.raises(OptionError, match="5 classes are more than the engine takes"):
         device.bindings.run_dlpack(frames, indices(1, 5))
@@ -182,7 +185,7 @@ def test_without_graphs_no_number(linear, opened):
     for k in range(1, 8):
         device.run(2, k)
     assert device.session.numbers == [None] * 7
-    assert len(device.bindings._lanes._free) == 4
+    assert len(device.bindings._pool._free) == 4
 
 
 def test_an_error_gives_every_lane_back(linear, opened, monkeypatch):
@@ -198,7 +201,7 @@ def test_an_error_gives_every_lane_back(linear, opened, monkeypatch):
     monkeypatch.setattr(device.session, "run_with_iobinding", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
         device.run(17, 1)
-    assert {len(lanes) for lanes in device.bindings._lanes._free.values()} == {2}
+    assert {len(sets) for sets in device.bindings._pool._free.values()} == {2}
     device.run(17, 1)
     for _ in range(3):
         with pytest.raises(ValueError, match="could not broadcast"):
@@ -206,7 +209,7 @@ def test_an_error_gives_every_lane_back(linear, opened, monkeypatch):
     device.run(4, 1)
 
 
-def test_lanes_that_cannot_be_made_are_an_error_and_no_deadlock(linear, opened, monkeypatch):
+def test_buffers_that_cannot_be_made_are_an_error_and_no_deadlock(linear, opened, monkeypatch):
     device = Device(linear, opened, delay=0)
     pinned = device.driver.pinned
 
@@ -265,7 +268,7 @@ def test_two_results_may_wait_for_their_copies_and_none_is_overwritten(linear, o
     device.driver.give(3, lambda: gate.wait(simulated.WAIT))
     start = time.perf_counter()
     for number in range(8):
-        if number == 2:  # the lanes are in turns: nobody has waited
+        if number == 2:  # the buffers are in turns: nobody has waited
             assert time.perf_counter() - start < simulated.WAIT / 2
             gate.set()
         if number >= 2:
@@ -284,12 +287,12 @@ def test_a_lane_is_not_let_go_before_its_results_are_copied(linear, opened):
     device.run(2, 1)
     device.driver.give(3, lambda: gate.wait(simulated.WAIT))
     found = device.bindings.run_dlpack(simulated.Frames(device.driver, images), index)
-    lane = weakref.ref(device.bindings._lanes._free[2, 1][-1])
-    lanes = device.bindings._lanes
+    lane = weakref.ref(device.bindings._pool._free[2, 1][-1])
+    held = device.bindings._pool
 
     def more():
         for k in range(2, 6):
-            lanes.give(lanes.take((1, k)), (1, k))
+            held.give(held.take((1, k)), (1, k))
 
     with ThreadPoolExecutor(1) as pool:
         others = pool.submit(more)
@@ -306,7 +309,7 @@ def test_the_shape_that_was_run_longest_ago_goes(linear, opened):
     device = Device(linear, opened, graphs=False, delay=0)
     for k in (1, 2, 3, 4, 1, 5):
         device.run(1, k)
-    assert list(device.bindings._lanes._free) == [(1, 3), (1, 4), (1, 1), (1, 5)]
+    assert list(device.bindings._pool._free) == [(1, 3), (1, 4), (1, 1), (1, 5)]
 
 
 def test_nobody_else_uses_the_device_while_a_graph_is_captured(linear, opened, monkeypatch):
@@ -343,15 +346,15 @@ def test_nobody_else_uses_the_device_while_a_graph_is_captured(linear, opened, m
 
 
 def test_streams_of_a_session_that_is_gone_are_used_again(linear, opened, monkeypatch):
-    driver, pool = simulated.Simulated(), opening._Pool()
-    monkeypatch.setattr(opening, "_STREAMS", pool)
+    driver, pool = simulated.Simulated(), gpu._Pool()
+    monkeypatch.setattr(gpu, "_STREAMS", pool)
     first, second = pool.take(driver), pool.take(driver)
     assert len({*dataclasses.astuple(first), *dataclasses.astuple(second)}) == 6
     # The caller's own stream does not become ours.
     streams = dataclasses.replace(first, compute=driver.stream())
-    session = providers.Opened(simulated.Session(opened, driver, streams.compute), "cuda")
-    device = opening._Device(driver, streams, first)
-    running = opening._on_device("cuda", linear.contract, session, device, SMALL)
+    session = provider.Opened(simulated.Session(opened, driver, streams.compute), "cuda")
+    device = gpu.Device(driver, streams, first)
+    running = gpu.on_device("cuda", linear.contract, session, device, SMALL)
     gate, done = threading.Event(), []
     running.bindings.run(pixels(3), indices(3, 1))
     assert pool.take(driver) not in (first, second)
@@ -364,13 +367,13 @@ def test_streams_of_a_session_that_is_gone_are_used_again(linear, opened, monkey
 
 
 def test_streams_go_back_where_a_file_does_not_open(monkeypatch):
-    driver, pool = simulated.Simulated(), opening._Pool()
-    monkeypatch.setattr(opening, "_STREAMS", pool)
-    monkeypatch.setattr(opening, "Cuda", lambda device_id: driver)
+    driver, pool = simulated.Simulated(), gpu._Pool()
+    monkeypatch.setattr(gpu, "_STREAMS", pool)
+    monkeypatch.setattr(gpu, "Cuda", lambda device_id: driver)
     kept = []
 
     def fails():
-        with opening._device({"user_compute_stream": "77"}) as device:
+        with gpu.device({"user_compute_stream": "77"}) as device:
             kept.append(device)
             raise KeyError
 
@@ -406,22 +409,22 @@ def test_graphs_need_an_onnx_runtime_that_keeps_their_memory(monkeypatch):
         "2.0.0.dev1": False,
     }.items():
         module = types.SimpleNamespace(__version__=version)
-        monkeypatch.setattr(opening, "onnxruntime", lambda module=module: module)
-        assert opening._old() is old
+        monkeypatch.setattr(cuda_row, "onnxruntime", lambda module=module: module)
+        assert cuda_row._old() is old
 
 
 def test_tensorrts_own_graph_is_refused(linear):
     options = {"tensorrt": {"trt_cuda_graph_enable": "True"}}
-    file = opening._File(str(linear.path), str(linear.path), None, None, options)
+    file = provider.File(str(linear.path), str(linear.path), None, None, options, sessions.open_on)
     with pytest.raises(OptionError, match="keeps one CUDA graph"):
-        opening._on_tensorrt(file, ("tensorrt",))
+        tensorrt_row.start(file, ("tensorrt",))
 
 
 def test_an_allocator_from_outside_is_refused(linear):
     options = {"cuda": {"gpu_external_alloc": "12345"}}
-    file = opening._File(str(linear.path), str(linear.path), None, None, options)
+    file = provider.File(str(linear.path), str(linear.path), None, None, options, sessions.open_on)
     with pytest.raises(OptionError, match="no allocator from outside"):
-        opening._on_cuda(file, ("cuda",))
+        cuda_row.start(file, ("cuda",))
 
 
 def test_memory_of_results_is_kept_until_they_are_copied(linear, opened):

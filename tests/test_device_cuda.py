@@ -69,7 +69,7 @@ outputs = session.run_dlpack(frames, index)
 taken = ort.OrtValue.from_dlpack(outputs["saliency"].__dlpack__(stream=1))
 print(json.dumps(about(session) | {
     "shapes": [list(one.saliency.shape) for one in many[:3]],
-    "lanes": sorted(session._bindings._lanes._free),
+    "buffers": sorted(session._bindings._pool._free),
     "stream": frames.streams == [session._bindings._streams.up],
     "taken": [taken.device_name(), *taken.shape()],
     "numpy": list(outputs.scores.numpy().shape),
@@ -81,7 +81,7 @@ print(json.dumps(about(session) | {
         "graphs": True,
         "elsewhere": [],
         "shapes": [[1, 2, 8, 6], [2, 2, 8, 6], [11, 2, 8, 6]],
-        "lanes": [[1, 2], [8, 2]],
+        "buffers": [[1, 2], [8, 2]],
         "stream": True,
         "taken": ["cuda", 11, 2, 8, 6],
         "numpy": [11, 5],
@@ -96,7 +96,7 @@ stream = Cuda().stream()
 options = {"enable_cuda_graph": "0", "user_compute_stream": str(stream)}
 session = Session(sys.argv[1], providers="cuda", options={"cuda": options})
 session.run(images, index)
-given = session._bindings._lanes._session.get_provider_options()["CUDAExecutionProvider"]
+given = session._bindings._pool._session.get_provider_options()["CUDAExecutionProvider"]
 print(json.dumps(about(session) | {
     "same": given["user_compute_stream"] == str(stream) == str(session._bindings._streams.compute),
     "graph": given["enable_cuda_graph"],

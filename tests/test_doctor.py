@@ -196,14 +196,14 @@ def test_right_tensorrt_of_a_wheel_is_loaded(place, with_cudnn):  # noqa: F811
     folder = tensorrt(place.site / "tensorrt_libs", "10.13.3")
     code = """
 import json
-from backlit.runtime.backend import libraries, providers
-ort = providers.onnxruntime()
+from backlit.runtime.backend import libraries, ort, probing
+ort = ort.onnxruntime()
 found = {one.name: one for one in libraries.components(ort)}["tensorrt"]
 settings = ort.SessionOptions()
 settings.log_severity_level = 4
 ort.set_default_logger_severity(4)
 try:
-    ort.InferenceSession(providers._TINY, settings, providers=["TensorrtExecutionProvider"],
+    ort.InferenceSession(probing._TINY, settings, providers=["TensorrtExecutionProvider"],
                          provider_options=[{"no_such": "1"}], enable_fallback=0)
 except Exception as error:
     print(json.dumps([found.version, found.path, found.missing, str(error)]))

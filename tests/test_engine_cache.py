@@ -21,7 +21,7 @@ from support.hardship import largest_file, open_folder, read_only
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX locks and signals")
 __all__ = ["open_folder"]  # a fixture
-BUILDER = [sys.executable, str(Path(__file__).with_name("engine_builder.py"))]
+BUILDER = [sys.executable, str(Path(__file__).parent / "support" / "engine_builder.py")]
 ENGINE, PROFILE = "backlit_1_0_sm90.engine", "backlit_1_0_sm90.profile"
 WHOLE = sorted([KEY.digest(), KEY.timing()])
 

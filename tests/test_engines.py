@@ -11,23 +11,22 @@ from pathlib import Path
 
 import onnx
 import pytest
-from backlit.runtime.backend import providers
+from backlit.runtime.backend import ort, probing
 from backlit.runtime.backend.machine import gpu, tensorrt_version
 from backlit.runtime.backend.placement import Node
 from backlit.runtime.backend.protobuf import metadata
+from backlit.runtime.backend.sessions import open_on
 from backlit.runtime.backend.tensorrt import (
     context_file as engine_file,
 )
 from backlit.runtime.backend.tensorrt import (
+    engine_options,
     engines,
-)
-from backlit.runtime.backend.tensorrt import (
-    settings as engine_options,
 )
 from backlit.runtime.backend.tensorrt.cache import CacheWarning, EngineCache, Shapes
 from backlit.runtime.backend.tensorrt.context_file import write_context
+from backlit.runtime.backend.tensorrt.engine_options import key_of
 from backlit.runtime.backend.tensorrt.engines import open_tensorrt
-from backlit.runtime.backend.tensorrt.settings import key_of
 from backlit.runtime.cli import group as cli
 from backlit.runtime.contract import ENGINE_KEY, Contract
 from backlit.runtime.contract import KEY as CONTRACT_KEY
@@ -50,8 +49,7 @@ def machine(monkeypatch, tmp_path):
     """A GPU and TensorRT, and a cache of the test's own."""
     monkeypatch.setenv("BACKLIT_CACHE", str(tmp_path / "caches"))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
-    for module in (engines, engine_file, providers):
-        monkeypatch.setattr(module, "candidates", lambda names: [names])
+    monkeypatch.setattr(probing, "candidates", lambda names: [names])
     monkeypatch.setattr(engine_options, "gpu", lambda device: GPU)
     monkeypatch.setattr(engine_options, "tensorrt_version", lambda: "10.13.3")
     return EngineCache()
@@ -93,7 +91,7 @@ def test_every_part_of_a_key_counts(machine, monkeypatch, file, tmp_path):
         patch.setattr(engine_options, "tensorrt_version", lambda: "10.14.0")
         seen.append(key())
     with monkeypatch.context() as patch:
-        patch.setattr(providers.onnxruntime(), "__version__", "1.99.0")
+        patch.setattr(ort.onnxruntime(), "__version__", "1.99.0")
         seen.append(key())
     with monkeypatch.context() as patch:
         patch.setenv("NVIDIA_TF32_OVERRIDE", "0")
@@ -411,7 +409,7 @@ def command(machine, monkeypatch):
     provider = Provider()
 
     def opening(function):
-        return lambda *args, **named: function(*args, **named, opener=provider)
+        return lambda *args, **named: function(*args, **{**named, "opener": provider})
 
     monkeypatch.setattr(engines, "open_tensorrt", opening(open_tensorrt))
     monkeypatch.setattr(engine_file, "write_context", opening(write_context))
@@ -472,7 +470,7 @@ def test_build_says_what_is_wrong(command, file, tmp_path, monkeypatch):
     assert "error: " in result.stderr
 
 
-@pytest.mark.skipif(providers.probe("tensorrt").loads, reason="TensorRT loads here")
+@pytest.mark.skipif(probing.probe("tensorrt").loads, reason="TensorRT loads here")
 def test_without_tensorrt_the_fix_comes_at_once(file, monkeypatch, tmp_path):
     monkeypatch.setenv("BACKLIT_CACHE", str(tmp_path / "caches"))
     start = time.monotonic()
@@ -483,7 +481,7 @@ def test_without_tensorrt_the_fix_comes_at_once(file, monkeypatch, tmp_path):
     assert "fix: " in result.stderr
     assert not (tmp_path / "caches").exists()
     with pytest.raises(ProviderError):
-        open_tensorrt(file.path, file.contract)
+        open_tensorrt(file.path, file.contract, opener=open_on)
     with warnings.catch_warnings(record=True) as told, pytest.raises(ProviderError):
-        write_context(file.path, file.contract, tmp_path / "edge.onnx")
+        write_context(file.path, file.contract, tmp_path / "edge.onnx", opener=open_on)
     assert not told

@@ -22,7 +22,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from backlit.export.bench.process import Failed
-from backlit.runtime.backend.providers import probe
+from backlit.runtime.backend.probing import probe
 
 from benchmarks.gpu import bench as gpu_bench
 from benchmarks.gpu import case as gpu_case
@@ -387,7 +387,7 @@ def test_without_a_gpu_it_says_so_at_once(
     page = tmp_path / "GPU.md"
     assert command(tmp_path, "--page", str(page), device="cuda") == 1
     said = capfd.readouterr().err
-    assert "FAILED: ProviderError: The execution provider 'cuda' does not load" in said
+    assert "FAILED: ProviderError: the execution provider 'cuda' does not load" in said
     assert not page.exists()
     assert not (tmp_path / "files").exists()
 

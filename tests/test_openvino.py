@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from backlit.runtime import Session
-from backlit.runtime.backend import providers
-from backlit.runtime.backend import start as opening
+from backlit.runtime.backend import file as opening
+from backlit.runtime.backend import probing, sessions
 from backlit.runtime.errors import ModelError, ProviderError
 from support.linear_file import write_linear_file
 
 from backlit import models
 
-HERE = providers.probe("openvino")
+HERE = probing.probe("openvino")
 pytestmark = pytest.mark.skipif(not HERE.loads, reason=f"make openvino runs these: {HERE.reason}")
 SAMPLES = sorted(models.samples().glob("*.jpg"))
 
@@ -94,15 +94,15 @@ def test_a_shape_is_compiled_for_itself_and_when_it_is_known(file, monkeypatch):
 
     def spy(*args, **options):
         opened.append((args[1], options.get("shape")))
-        return providers.open_session(*args, **options)
+        return sessions.open_on(*args, **options)
 
-    monkeypatch.setattr(opening, "open_session", spy)
+    monkeypatch.setattr(opening, "open_on", spy)
     session = Session(file, "openvino,cpu", threads=1)
     assert opened == [(("cpu",), None)]  # for the metadata
     session.run(pixels(2), ranks(2, 3))
     assert opened[1:] == [(("openvino", "cpu"), (2, 3))]
     size = models.PREPROCESSING.size
-    static = providers.open_session(file, "openvino", shape=(2, 3)).session
+    static = sessions.open_session(file, "openvino", shape=(2, 3)).session
     assert static.get_providers()[0] == "OpenVINOExecutionProvider"
     assert [value.shape for value in static.get_inputs()] == [[2, size, size, 3], [2, 3]]
 

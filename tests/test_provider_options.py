@@ -8,7 +8,8 @@ import onnx
 import onnxruntime
 import pytest
 from backlit.runtime.backend import options as provider_options
-from backlit.runtime.backend import placement, providers
+from backlit.runtime.backend import placement, sessions
+from backlit.runtime.backend.providers.table import PROVIDERS
 from backlit.runtime.errors import OptionError
 from onnx import TensorProto, helper
 from PIL import Image
@@ -19,7 +20,7 @@ OPEN = """
 import json, sys
 from backlit.runtime.errors import BacklitError
 from backlit.runtime.backend.options import parse
-from backlit.runtime.backend.providers import open_session
+from backlit.runtime.backend.sessions import open_session
 path, names, *texts = sys.argv[1:]
 for text in texts:
     try:
@@ -113,21 +114,26 @@ def test_a_provider_that_does_not_exist():
     assert "cuda, tensorrt, openvino, cpu" in caught.value.fix
 
 
+def settings(name, own=None, threads=None):
+    """The options that a provider gets."""
+    return PROVIDERS[name].settings(own or {}, threads)
+
+
 def test_the_users_options_are_over_the_defaults():
-    assert provider_options.defaults("cpu") == provider_options.defaults("tensorrt") == {}
-    assert provider_options.defaults("cuda")["use_tf32"] == "1"
-    merged = provider_options.merged("cuda", {"cuda": {"use_tf32": "0", "device_id": "1"}})
-    assert merged == {**provider_options.defaults("cuda"), "use_tf32": "0", "device_id": "1"}
-    provider_options.defaults("cuda")["use_tf32"] = "0"
-    assert provider_options.defaults("cuda")["use_tf32"] == "1"
+    assert settings("cpu") == settings("tensorrt") == {}
+    assert settings("cuda")["use_tf32"] == "1"
+    merged = settings("cuda", {"use_tf32": "0", "device_id": "1"})
+    assert merged == {**settings("cuda"), "use_tf32": "0", "device_id": "1"}
+    settings("cuda")["use_tf32"] = "0"
+    assert settings("cuda")["use_tf32"] == "1"
 
 
 def test_openvino_computes_in_float32_on_every_device():
     def properties(options, threads=2):
-        return json.loads(provider_options.merged("openvino", options, threads)["load_config"])
+        return json.loads(settings("openvino", options.get("openvino", {}), threads)["load_config"])
 
     both = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}
-    assert properties(None) == {"CPU": both}
+    assert properties({}) == {"CPU": both}
     gpu = {"GPU": {"INFERENCE_PRECISION_HINT": "f32"}}
     assert properties({"openvino": {"device_type": "GPU"}}) == gpu
     assert properties({"openvino": {"load_config": "{}"}}) == {}
@@ -136,7 +142,7 @@ def test_openvino_computes_in_float32_on_every_device():
 def test_tensorrts_flags_are_spelt_as_its_parser_wants_them():
     own = {"trt_engine_cache_enable": "1", "trt_dump_subgraphs": "0", "trt_dla_core": "1"}
     stream = {"has_user_compute_stream": "1", "user_compute_stream": "64"}
-    assert provider_options.merged("tensorrt", {"tensorrt": {**own, **stream}}) == {
+    assert settings("tensorrt", {**own, **stream}) == {
         "trt_engine_cache_enable": "True",
         "trt_dump_subgraphs": "False",
         "trt_dla_core": "1",
@@ -146,11 +152,11 @@ def test_tensorrts_flags_are_spelt_as_its_parser_wants_them():
 
 def test_an_option_that_nobody_would_read(file):
     with pytest.raises(OptionError, match=r"cuda\.use_tf32=0 is an option of cuda,") as caught:
-        providers.open_session(file, "cpu", options={"cuda": {"use_tf32": "0"}})
+        sessions.open_session(file, "cpu", options={"cuda": {"use_tf32": "0"}})
     assert "--providers cuda" in caught.value.fix
     # ONNX Runtime's CPU provider takes any key and ignores it
     with pytest.raises(OptionError, match=r"cpu\.arena=1: the cpu provider has no options"):
-        providers.open_session(file, "cpu", options={"cpu": {"arena": "1"}})
+        sessions.open_session(file, "cpu", options={"cpu": {"arena": "1"}})
 
 
 @pytest.mark.parametrize(
@@ -200,8 +206,8 @@ def test_a_line_about_many_nodes():
 
 def test_the_real_cuda_provider_refuses_what_is_wrong(file, with_cudnn):  # noqa: F811
     texts = {
-        "cuda.use_tf33=0": ("The cuda provider has no option 'use_tf33'.", "cuda.use_tf32?"),
-        "cuda.quux=0": ("The cuda provider has no option 'quux'.", "device_id, has_user"),
+        "cuda.use_tf33=0": ("the cuda provider has no option 'use_tf33'.", "cuda.use_tf32?"),
+        "cuda.quux=0": ("the cuda provider has no option 'quux'.", "device_id, has_user"),
         "cuda.use_tf32=maybe": ("cuda.use_tf32=maybe: not a value of its type.", "use_tf32"),
         "cuda.cudnn_conv_algo_search=FAST": (
             "cuda.cudnn_conv_algo_search=FAST: no such choice.",
@@ -220,15 +226,15 @@ def test_the_real_cuda_provider_refuses_what_is_wrong(file, with_cudnn):  # noqa
     assert taken["use_tf32"] == "0"
     assert taken["arena_extend_strategy"] == "kSameAsRequested"
     # what there is to choose from is what this provider says it has
-    assert set(taken) == set(provider_options.KEYS["cuda"])
+    assert set(taken) == set(PROVIDERS["cuda"].keys)
 
 
 def test_the_real_tensorrt_provider_refuses_what_is_wrong(file, with_cudnn, tmp_path):  # noqa: F811
     tensorrt(tmp_path)
     code = f"""
-from backlit.runtime.backend import providers
-tried = providers.Probe("tensorrt", compiled=True, loads=True)
-providers.probe = lambda name: tried
+from backlit.runtime.backend import probing, sessions
+tried = probing.Probe("tensorrt", compiled=True, loads=True)
+probing.probe = lambda name: tried
 {OPEN}"""
     texts = {
         "tensorrt.trt_fp16_enabl=1": ("has no option 'trt_fp16_enabl'.", "trt_fp16_enable?"),
@@ -249,7 +255,7 @@ providers.probe = lambda name: tried
 def test_nodes_left_to_the_cpu_are_named(left, file, with_cudnn, tmp_path):  # noqa: F811
     code = """
 import dataclasses, json, sys
-from backlit.runtime.backend.providers import open_session
+from backlit.runtime.backend.sessions import open_session
 for path in sys.argv[1:]:
     opened = open_session(path, "cuda")
     print(json.dumps([[dataclasses.astuple(x) for x in opened.elsewhere], opened.engines > 5]))
@@ -296,7 +302,7 @@ for group in session.get_provider_graph_assignment_info():
 def test_the_real_openvino_provider_refuses_what_is_wrong(file):
     def refused(key, value):
         with pytest.raises(OptionError) as caught:
-            providers.open_session(file, "openvino", options={"openvino": {key: value}})
+            sessions.open_session(file, "openvino", options={"openvino": {key: value}})
         return str(caught.value)
 
     assert "did you mean openvino.device_type?" in refused("device_typ", "CPU")

@@ -6,15 +6,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from backlit.runtime.backend import providers
+from backlit.runtime.backend import models, ort, probing, sessions
 from backlit.runtime.backend.libraries import last_line
+from backlit.runtime.backend.providers import table
 from backlit.runtime.errors import ModelError, OptionError, ProviderError
 from PIL import Image
 from support.linear_file import write_linear_file
 
 # Where CUDA really loads, the failing path cannot be tested.
 NO_CUDA = pytest.mark.skipif(
-    providers.probe("cuda").loads, reason="CUDA loads here: its failure cannot be tested"
+    probing.probe("cuda").loads, reason="CUDA loads here: its failure cannot be tested"
 )
 
 
@@ -26,24 +27,24 @@ def file(tmp_path_factory):
 
 
 def test_probe_tells_the_truth_about_the_cpu():
-    probe = providers.probe("cpu")
+    probe = probing.probe("cpu")
     assert probe.compiled
     assert probe.loads
     assert probe.reason == probe.fix == ""
 
 
 def test_probe_network_is_a_convolution():
-    session = onnxruntime.InferenceSession(providers._TINY, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(probing._TINY, providers=["CPUExecutionProvider"])
     value = np.full((1, 1, 1, 1), -1.5, np.float32)
     assert session.run(None, {"x": value})[0] == -3.0
-    onnx.checker.check_model(onnx.load_from_string(providers._TINY))
-    assert b"Conv" in providers._TINY  # cuDNN is loaded by the first convolution
+    onnx.checker.check_model(onnx.load_from_string(probing._TINY))
+    assert b"Conv" in probing._TINY  # cuDNN is loaded by the first convolution
 
 
 def test_every_probe_that_fails_says_why_and_what_to_do():
-    for name, full in providers.PROVIDERS.items():
-        probe = providers.probe(name)
-        assert probe.compiled == (full in onnxruntime.get_available_providers())
+    for name, row in table.PROVIDERS.items():
+        probe = probing.probe(name)
+        assert probe.compiled == (row.full in onnxruntime.get_available_providers())
         if not probe.loads:
             assert probe.reason
             assert "pip install" in probe.fix
@@ -52,7 +53,7 @@ def test_every_probe_that_fails_says_why_and_what_to_do():
 def test_a_build_without_a_provider_names_the_extra_that_has_it():
     extras = {"cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
     for name, extra in extras.items():
-        probe = providers.probe(name)
+        probe = probing.probe(name)
         if not probe.compiled:
             assert f"'backlit[{extra}]'" in probe.fix
             # all three go, whichever is here: they own one module
@@ -60,32 +61,32 @@ def test_a_build_without_a_provider_names_the_extra_that_has_it():
 
 
 def test_candidates():
-    assert providers.candidates("cpu") == [("cpu",)]
-    loading = [name for name in providers.PROVIDERS if providers.probe(name).loads]
-    assert providers.candidates(None) == [(name,) for name in loading]
+    assert probing.candidates("cpu") == [("cpu",)]
+    loading = [name for name in table.PROVIDERS if probing.probe(name).loads]
+    assert probing.candidates(None) == [(name,) for name in loading]
     with pytest.raises(OptionError):
-        providers.candidates("gpu")
+        probing.candidates("gpu")
 
 
 def test_a_fixed_shape(file):
-    opened = providers.open_session(file, "cpu", shape=(3, 2))
+    opened = sessions.open_session(file, "cpu", shape=(3, 2))
     assert [value.shape for value in opened.session.get_inputs()] == [[3, 8, 6, 3], [3, 2]]
 
 
 def test_nothing_asked_takes_what_loads_and_says_which(file):
-    opened = providers.open_session(file)
-    first = next(name for name in providers.PROVIDERS if providers.probe(name).loads)
+    opened = sessions.open_session(file)
+    first = next(name for name in table.PROVIDERS if probing.probe(name).loads)
     assert opened.provider == first
-    assert opened.session.get_providers()[0] == providers.PROVIDERS[first]
+    assert opened.session.get_providers()[0] == table.PROVIDERS[first].full
 
 
 @NO_CUDA
 @pytest.mark.parametrize("asked", [["cuda"], "cuda", "cuda,cpu", ["tensorrt", "cuda"], "CUDA"])
 def test_a_named_provider_that_does_not_load_is_an_error_with_the_fix(file, asked):
     with pytest.raises(ProviderError) as caught:
-        providers.open_session(file, asked)
+        sessions.open_session(file, asked)
     assert "pip install" in caught.value.fix
-    compiled = providers.probe("cuda").compiled
+    compiled = probing.probe("cuda").compiled
     assert ("'onnxruntime-gpu[cuda,cudnn]'" if compiled else "'backlit[gpu]'") in caught.value.fix
     if "tensorrt" in asked:
         assert "tensorrt-cu13>=10.13,<11" in caught.value.fix
@@ -97,7 +98,7 @@ def test_failure_is_quiet_and_fast_in_a_fresh_process(file, name):
     code = f"""
 import time
 from backlit.runtime.errors import ProviderError
-from backlit.runtime.backend.providers import open_session
+from backlit.runtime.backend.sessions import open_session
 start = time.perf_counter()
 try:
     open_session({str(file)!r}, [{name!r}])
@@ -110,7 +111,7 @@ print(open_session({str(file)!r}).provider)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    first = next(name for name in providers.PROVIDERS if providers.probe(name).loads)
+    first = next(name for name in table.PROVIDERS if probing.probe(name).loads)
     assert done.stdout == f"{first}\n"
     assert done.stderr == ""
 
@@ -128,7 +129,7 @@ def test_so_is_the_command_and_it_never_runs_on_the_cpu(file, name, tmp_path):
         times.append(time.perf_counter() - start)
         assert done.returncode == 1
         assert done.stdout == ""
-        assert f"The execution provider {name.split(',')[0]!r} does not load" in done.stderr
+        assert f"the execution provider {name.split(',')[0]!r} does not load" in done.stderr
         assert "fix: " in done.stderr
         if times[-1] < 2:
             return
@@ -137,40 +138,40 @@ def test_so_is_the_command_and_it_never_runs_on_the_cpu(file, name, tmp_path):
 
 def test_what_onnxruntime_took_is_compared_with_what_was_asked(file, monkeypatch):
     """As if the probe had been wrong: the session itself falls back without a word."""
-    if providers.probe("cuda").loads:
+    if probing.probe("cuda").loads:
         pytest.skip("CUDA loads here: its failure cannot be tested")
-    if not providers.probe("cuda").compiled:
+    if not probing.probe("cuda").compiled:
         pytest.skip("this ONNX Runtime is built without CUDA")
     monkeypatch.setattr(
-        providers, "probe", lambda name: providers.Probe(name, compiled=True, loads=True)
+        probing, "probe", lambda name: probing.Probe(name, compiled=True, loads=True)
     )
     with pytest.raises(ProviderError, match="asked for cuda and took CPUExecutionProvider"):
-        providers.open_session(file, ["cuda"])
+        sessions.open_session(file, ["cuda"])
 
 
 @pytest.mark.parametrize("names", ["gpu", "cuda,,cpu", [], ["cpu", "CUDAExecutionProvider"], ""])
 def test_unknown_names(names):
     with pytest.raises(OptionError, match="no execution provider") as caught:
-        providers.parse(names)
+        probing.parse(names)
     assert "cuda, tensorrt, openvino, cpu" in caught.value.fix
 
 
 def test_parse():
-    assert providers.parse(None) is None
-    assert providers.parse(" CUDA, cpu,cuda") == ("cuda", "cpu")
+    assert probing.parse(None) is None
+    assert probing.parse(" CUDA, cpu,cuda") == ("cuda", "cpu")
 
 
 def test_threads(file):
-    opened = providers.open_session(file, ["cpu"], threads=1)
+    opened = sessions.open_session(file, ["cpu"], threads=1)
     assert opened.session.get_session_options().intra_op_num_threads == 1
     with pytest.raises(OptionError, match="0 threads"):
-        providers.open_session(file, ["cpu"], threads=0)
+        sessions.open_session(file, ["cpu"], threads=0)
 
 
 def test_bad_files(file, tmp_path):
     def problem(path):
         with pytest.raises(ModelError) as caught:
-            providers.open_session(path, ["cpu"])
+            sessions.open_session(path, ["cpu"])
         assert caught.value.fix
         return caught.value.problem
 
@@ -198,17 +199,17 @@ def test_a_file_newer_than_this_onnxruntime(tmp_path):
     model.opset_import[0].version = 999
     onnx.save(model, path)
     with pytest.raises(ModelError, match="too old") as caught:
-        providers.open_session(path, ["cpu"])
+        sessions.open_session(path, ["cpu"])
     assert "pip install -U" in caught.value.fix
 
 
 def test_onnxruntime_not_installed_or_an_empty_shell(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ProviderError, match="cannot be imported"):
-        providers.onnxruntime()
+        ort.onnxruntime()
     monkeypatch.setitem(sys.modules, "onnxruntime", type(sys)("onnxruntime"))
     with pytest.raises(ProviderError, match="empty shell"):
-        providers.onnxruntime()
+        ort.onnxruntime()
 
 
 def test_the_reason_in_a_message_of_cuda():
@@ -222,7 +223,7 @@ def test_the_reason_in_a_message_of_cuda():
 
 def test_onnxruntimes_messages_become_errors_with_a_fix():
     def fix(text, names=None):
-        return providers.model_error("a.onnx", RuntimeError(text), names).fix
+        return models.model_error("a.onnx", RuntimeError(text), names).fix
 
     assert "--batch" in fix("Failed to allocate memory for requested buffer of size 9", ("cuda",))
     assert "--batch" in fix("std::bad_alloc")

@@ -6,7 +6,7 @@ import onnx
 import pytest
 from backlit.runtime import Session, pipeline
 from backlit.runtime.backend.cpu import Bindings
-from backlit.runtime.backend.providers import open_session
+from backlit.runtime.backend.sessions import open_session
 from backlit.runtime.contract import Normalisation
 from backlit.runtime.errors import (
     BacklitError,

@@ -55,9 +55,9 @@ def sleeps(job: Any, case: Any, mode: str) -> Any:
 
 def _trusted() -> None:
     """Take providers to load: what tries them needs a convolution, so cuDNN."""
-    from backlit.runtime.backend import providers
+    from backlit.runtime.backend import probing
 
-    providers.probe = lambda name: providers.Probe(name, compiled=True, loads=True)
+    probing.probe = lambda name: probing.Probe(name, compiled=True, loads=True)
 
 
 def cuda_backlit(job: Any, case: Any, mode: str) -> Any:

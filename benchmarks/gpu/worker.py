@@ -116,17 +116,18 @@ def _open(job: Job, file: Path, profile: str | None = None) -> Any:
     """A session of ONNX Runtime on the job's provider, with Backlit's options for it."""
     import onnxruntime as ort
     from backlit.runtime.backend import options as provider_options
-    from backlit.runtime.backend import providers
+    from backlit.runtime.backend import probing, sessions
+    from backlit.runtime.backend.providers import table
 
     if profile is None:
-        return providers.open_session(
+        return sessions.open_session(
             file, job.provider, job.threads, options=job.options or None
         ).session
-    providers.candidates(job.provider)  # loads its libraries, or says why it cannot
+    probing.candidates(job.provider)  # loads its libraries, or says why it cannot
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, job.threads
     options.enable_profiling, options.profile_file_prefix = True, profile
-    name = providers.PROVIDERS[job.provider]
+    name = table.PROVIDERS[job.provider]
     chosen = provider_options.merged(job.provider, job.options)
     return ort.InferenceSession(str(file), options, providers=[(name, chosen)])
 
@@ -209,9 +210,9 @@ class Contender:
 
     def ready(self) -> dict[str, Any]:
         """Try the provider; the error says what mends it."""
-        from backlit.runtime.backend import providers
+        from backlit.runtime.backend import probing
 
-        getattr(self.open_with, "ready", providers.candidates)(self.job.provider)
+        getattr(self.open_with, "ready", probing.candidates)(self.job.provider)
         return {}
 
     def open(self, case: dict[str, Any], mode: str) -> dict[str, Any]:

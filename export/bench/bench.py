@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...runtime.backend.providers import PROVIDERS, parse, probe
+from ...runtime.backend.probing import parse, probe
+from ...runtime.backend.providers.table import PROVIDERS
 from ...runtime.errors import OptionError
 from .files import Subject, inputs, preprocessing
 from .process import Failed, Worker

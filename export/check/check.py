@@ -23,15 +23,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from ...runtime.backend import (
-    creation,
-    libraries,
-    placement,
-    providers,
-)
-from ...runtime.backend import (
-    options as provider_options,
-)
+from ...runtime.backend import creation, libraries, placement, probing
+from ...runtime.backend.models import model_error
+from ...runtime.backend.ort import build_name, onnxruntime
+from ...runtime.backend.providers.table import PROVIDERS
 from ...runtime.errors import BacklitError, ModelError
 from . import tensorrt_rules as tensorrt
 from .tensorrt_rules import Refused
@@ -161,9 +156,9 @@ def check_cuda(path: str | os.PathLike[str], *, shape: tuple[int, int] | None = 
     """
     path = Path(path)
     _load(path)
-    ort, cuda = providers.onnxruntime(), providers.PROVIDERS["cuda"]
+    ort, cuda = onnxruntime(), PROVIDERS["cuda"].full
     if cuda not in ort.get_available_providers():
-        reason = f"this ONNX Runtime ({libraries.build_name(ort)}) is built without it"
+        reason = f"this ONNX Runtime ({build_name(ort)}) is built without it"
         return CudaReport(told=False, reason=reason)
     libraries.preload(ort)
     refusal = ""
@@ -177,9 +172,9 @@ def check_cuda(path: str | os.PathLike[str], *, shape: tuple[int, int] | None = 
                 refusal = str(error)[str(error).index(_REFUSAL) :].strip()
                 session = _open(ort, path, shape, graph=False)
     except Exception as error:
-        raise providers.model_error(os.fspath(path), error, ("cuda",)) from error
+        raise model_error(os.fspath(path), error, ("cuda",)) from error
     if session.get_providers()[0] != cuda:
-        reason = providers.probe("cuda").reason or "ONNX Runtime fell back to the CPU"
+        reason = probing.probe("cuda").reason or "ONNX Runtime fell back to the CPU"
         return CudaReport(told=False, reason=f"it does not load: {reason}")
     if not hasattr(session, "get_provider_graph_assignment_info"):
         text = f"onnxruntime {ort.__version__} does not tell; 1.24 and newer do"
@@ -212,11 +207,9 @@ def placed(session: Any, path: Path) -> CudaReport:
 
 
 def _open(ort: Any, path: Path, shape: tuple[int, int] | None, graph: bool) -> Any:
-    own = {"cuda": {"enable_cuda_graph": str(int(graph))}}
-    options = provider_options.merged("cuda", own)
-    return creation.create(
-        ort, path, {providers.PROVIDERS["cuda"]: options}, threads=None, shape=shape
-    )
+    cuda = PROVIDERS["cuda"]
+    options = cuda.settings({"enable_cuda_graph": str(int(graph))}, None)
+    return creation.create(ort, path, {cuda.full: options}, cuda, threads=None, shape=shape)
 
 
 def _load(path: Path) -> ir.Model:

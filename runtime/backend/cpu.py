@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..contract import Contract
+from ..errors import OptionError
 from .interface import Shape, tensors
-from .providers import onnxruntime
+from .ort import onnxruntime
 
 # Shapes that are kept: the full batch, the last one, and both for a second K.
 _KEPT = 4
@@ -54,6 +55,21 @@ class Bindings:
                 each = [self._run(*row) for row in rows]
                 return [np.concatenate(values) for values in zip(*each, strict=True)]
             return self._run(images, index)
+
+    def run_dlpack(self, images: Any, index: npt.NDArray[np.int64]) -> list[Any]:
+        """``run`` of images on the host that have ``__dlpack__``; nothing is normalised.
+
+        Raises:
+            OptionError: they are of another type or shape than the graph's.
+        """
+        array = np.from_dlpack(images)
+        dims, dtype = tensors(self._contract, (index.shape[0], index.shape[1])).inputs["image"]
+        if (array.dtype, array.shape) != (np.dtype(dtype), dims):
+            raise OptionError(
+                f"the images are {array.dtype} {list(array.shape)}.",
+                f"give {np.dtype(dtype)} {list(dims)}.",
+            )
+        return self.run(array, index)
 
     def _run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
         asked = index.shape[0], index.shape[1]

@@ -9,16 +9,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import placement
+from .provider import Provider
 
 _FATAL, _WARNING = 4, 2
 _LOCK = threading.Lock()
-_GPU = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 
 
 def create(
     ort: Any,
     model: str | os.PathLike[str] | bytes,
     providers: Mapping[str, Mapping[str, str]],
+    first: Provider,
     threads: int | None,
     optimise: bool = True,
     shape: tuple[int, int] | None = None,
@@ -30,12 +31,12 @@ def create(
         ort: the onnxruntime module.
         model: path of an ONNX file, or its bytes.
         providers: ONNX Runtime's name -> its options, in order of preference.
+        first: the row of the first of them.
         threads: threads within an operator; None: one per physical core.
         optimise: False skips the graph's optimisation.
         shape: fixes the dimensions N and K of a Backlit file.
         path: of the file that bytes were read from, which may have weights beside it.
     """
-    first = next(iter(providers))
     settings = ort.SessionOptions()
     settings.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
     if threads is not None:
@@ -47,14 +48,10 @@ def create(
         )
     for dimension, length in zip(("N", "K"), shape or (), strict=False):
         settings.add_free_dimension_override_by_name(dimension, length)
-    if first in _GPU:
+    if first.leaves_nodes:
         settings.add_session_config_entry(*placement.RECORD)
-    if first == "CPUExecutionProvider":
-        # A pattern is one more block of all the memory that a run takes, from the second run on:
-        # twice the memory, for no measurable time.
-        settings.enable_mem_pattern = False
-    # OpenVINO does all of it again, for itself.
-    if not optimise or first == "OpenVINOExecutionProvider":
+    settings.enable_mem_pattern = first.memory_pattern
+    if not optimise or first.optimises:
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(
         model if isinstance(model, bytes) else os.fspath(model),

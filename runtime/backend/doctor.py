@@ -9,8 +9,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import ProviderError, no_opencv
-from . import providers
+from . import probing
 from .libraries import Component, components, requirements, wanted
+from .ort import onnxruntime
+from .providers.table import PROVIDERS
 
 ONNXRUNTIME_BUILDS = {
     "onnxruntime": "'backlit[cpu]'",
@@ -66,7 +68,7 @@ class Diagnosis:
     onnxruntime: dict[str, str]
     libraries: tuple[Component, ...]
     wheels: dict[str, str]
-    providers: tuple[providers.Probe, ...]
+    providers: tuple[probing.Probe, ...]
     chosen: str | None
     troubles: tuple[Trouble, ...]
 
@@ -83,18 +85,18 @@ def diagnose() -> Diagnosis:
     if not opencv:
         missing = no_opencv()
         troubles.append(Trouble(missing.problem, missing.fix))
-    probes: list[providers.Probe] = []
+    probes: list[probing.Probe] = []
     libraries: tuple[Component, ...] = ()
     wheels = _nvidia()
     try:
-        probes = [providers.probe(name) for name in providers.PROVIDERS]
-        if any(probe.compiled and probe.name in ("cuda", "tensorrt") for probe in probes):
-            libraries = components(providers.onnxruntime())
+        probes = [probing.probe(name) for name in PROVIDERS]
+        if any(probe.compiled and PROVIDERS[probe.name].leaves_nodes for probe in probes):
+            libraries = components(onnxruntime())
             troubles += _unused(probes, libraries) + _other_cuda(wheels)
     except ProviderError as error:
         troubles.append(Trouble(error.problem, error.fix))
     if probes and not any(probe.loads for probe in probes):
-        troubles.append(Trouble("No execution provider loads.", probes[-1].fix))
+        troubles.append(Trouble("no execution provider loads.", probes[-1].fix))
     packages = {name: _version(name) for name in (*PACKAGES, *EXPORT_PACKAGES)}
     return Diagnosis(
         python=f"{platform.python_version()} ({sys.platform} {platform.machine()})",
@@ -150,7 +152,7 @@ def _length(file: importlib.metadata.PackagePath) -> int | None:
         return None
 
 
-def _unused(probes: Sequence[providers.Probe], found: Sequence[Component]) -> list[Trouble]:
+def _unused(probes: Sequence[probing.Probe], found: Sequence[Component]) -> list[Trouble]:
     """Where there is a driver, CUDA is expected to load; where there is a TensorRT, TensorRT."""
     expected = {
         "cuda": any(one.name == "driver" and not one.missing for one in found),
@@ -165,7 +167,7 @@ def _unused(probes: Sequence[providers.Probe], found: Sequence[Component]) -> li
 
 def _other_cuda(wheels: dict[str, str]) -> list[Trouble]:
     """TensorRT for another CUDA: its wheels put other libraries at the same place."""
-    ort = providers.onnxruntime()
+    ort = onnxruntime()
     right = f"tensorrt-cu{wanted(ort)['cuda']}"
     wrong = [
         name for name in wheels if name.startswith("tensorrt-cu") and not name.startswith(right)

@@ -16,24 +16,16 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-# Its builds all own the module onnxruntime, so one is to go before another comes.
-SWAP = "pip uninstall -y onnxruntime onnxruntime-gpu onnxruntime-openvino, then pip install "
-FIX_BUILD = {
-    "tensorrt": SWAP + "'backlit[gpu]' 'tensorrt-cu13>=10.13,<11'.",
-    "cuda": SWAP + "'backlit[gpu]'.",
-    "openvino": SWAP + "'backlit[openvino]' (wheels for Linux and Windows on x86-64).",
-    "cpu": SWAP + "'backlit[cpu]'.",
-}
-"""What brings a build of ONNX Runtime that contains a provider."""
+from .ort import last_line
 
 # Where a build's own libraries do not say: those of the builds of 2025 and 2026.
 _USUAL = {"cuda": 13, "cudnn": 9, "tensorrt": 10}
 _TITLES = {"driver": "NVIDIA driver", "cuda": "CUDA", "cudnn": "cuDNN", "tensorrt": "TensorRT"}
-_NEEDS = {"cuda": ("driver", "cuda", "cudnn"), "tensorrt": ("driver", "cuda", "cudnn", "tensorrt")}
+_NAMES = ("driver", "cuda", "cudnn", "tensorrt")
 # The first driver for a major version of CUDA, on Linux (NVIDIA's CUDA release notes, table 2).
 _DRIVERS = {11: "450", 12: "525", 13: "580"}
 
@@ -144,7 +136,7 @@ def components(ort: Any) -> tuple[Component, ...]:
     preload_tensorrt(ort)
     majors = {**wanted(ort), "driver": wanted(ort)["cuda"]}
     found = []
-    for name in _NEEDS["tensorrt"]:
+    for name in _NAMES:
         loaded = {library: _load(library) for library in _names(name, majors[name])}
         first = next(iter(loaded.values()))
         missing = tuple(library for library, handle in loaded.items() if handle is None)
@@ -155,19 +147,18 @@ def components(ort: Any) -> tuple[Component, ...]:
     return tuple(found)
 
 
-def explain(name: str, ort: Any) -> tuple[str, str]:
+def explain(ort: Any, needs: Sequence[str], without: str) -> tuple[str, str]:
     """Why a provider that this build contains does not load, and what mends it.
 
     Args:
-        name: short name.
         ort: the onnxruntime module.
+        needs: names of the components that it needs.
+        without: options that do without the provider.
 
     Returns:
         The reason, empty if every library is there; and the fix.
     """
-    if name not in _NEEDS:
-        return "", FIX_BUILD[name]
-    bad = {one.name: one for one in components(ort) if one.name in _NEEDS[name] and one.problem}
+    bad = {one.name: one for one in components(ort) if one.name in needs and one.problem}
     reason = "; ".join(one.problem for one in bad.values())
     major = wanted(ort)["cuda"]
     steps = []
@@ -181,8 +172,7 @@ def explain(name: str, ort: Any) -> tuple[str, str]:
         steps.append(f"this needs an NVIDIA GPU with a driver {driver}")
     if not bad:
         steps.append("see that nvidia-smi lists a GPU here; start a container with --gpus all")
-    other = "--providers cuda or cpu" if name == "tensorrt" else "--providers cpu"
-    return reason, f"{'; '.join(steps)}; or without it: {other}."
+    return reason, f"{'; '.join(steps)}; or without it: {without}."
 
 
 def requirements(ort: Any, missing: set[str]) -> list[str]:
@@ -196,24 +186,6 @@ def requirements(ort: Any, missing: set[str]) -> list[str]:
         first = "10.13" if (cuda, major) == (13, 10) else str(major)  # the first there is for 13
         wheels.append(f"'tensorrt-cu{cuda}>={first},<{major + 1}'")
     return wheels
-
-
-def build_name(ort: Any) -> str:
-    """Distribution and version of an onnxruntime module."""
-    package = getattr(ort, "package_name", "") or "onnxruntime"
-    return f"{package} {ort.__version__}"
-
-
-def last_line(error: Exception) -> str:
-    """The reason in an exception's text: ONNX Runtime puts it into the last line.
-
-    Not so where a call of CUDA, cuDNN or cuBLAS failed: such a text ends with where in the source,
-    or with all of cuDNN's graph.
-    """
-    if match := re.search(r"\bCU\w+ failure -?\d+: [^;\n]*[^;\s]", str(error)):
-        return match[0].rstrip(".")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__).rstrip(".")
 
 
 def _meta(ort: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..stages import cores
-from .cuda.lanes import LANES
-from .providers import candidates
+from .probing import candidates
+from .providers.table import PROVIDERS
 
 MOST_RUNS = 8
 """Batches in the network at once, however many cores: each has activations of its own."""
@@ -27,11 +27,11 @@ def plan(providers: str | None, threads: int | None, images: int | None) -> tupl
     Raises:
         OptionError: providers names none.
     """
-    first = candidates(providers)[0][0]
-    if images == 1 or first == "openvino":
+    runs = PROVIDERS[candidates(providers)[0][0]].runs
+    if images == 1:
         return threads, 1
-    if first != "cpu":
-        return threads, LANES
+    if runs is not None:
+        return threads, runs
     usable, most = cores(), MOST_RUNS if images is None else min(MOST_RUNS, max(images, 1))
     if threads is None:
         runs = min(most, usable)

@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import BacklitError, ClassError, OptionError
-from .cuda.device import DeviceBindings
+from .file import Maps, open_file
 from .interface import check_class, dims_text, normalise
-from .options import Options
+from .models import model_error
 from .outputs import DeviceOutputs, Outputs
-from .providers import model_error
-from .start import Maps, start
+from .provider import Options
 
 Value = TypeVar("Value")
 
@@ -65,7 +64,7 @@ class Runner:
         """
         self.path = os.fspath(path)
         self.options = {name: dict(own) for name, own in (options or {}).items()}
-        running = start(self.path, providers, threads, maps, options)
+        running = open_file(self.path, providers, threads, maps, options)
         self.provider, self.contract = running.provider, running.contract
         self.elsewhere = running.opened.elsewhere
         self._bindings = running.bindings
@@ -126,16 +125,7 @@ class Runner:
         count = int(images.shape[0])
         top = np.full((count, 1), -1, np.int64)
         index = self._index(top if class_index is None else class_index, count)
-        if isinstance(self._bindings, DeviceBindings):
-            found: Sequence[Any] = self._running(self._bindings.run_dlpack, images, index)
-        else:
-            array = np.from_dlpack(images)
-            if array.dtype != self.contract.image.dtype:  # as on a GPU: nothing is normalised
-                raise OptionError(
-                    f"the images are {array.dtype}.", f"give {self.contract.image.dtype}."
-                )
-            found = self._running(self._bindings.run, self._input(array), index)
-        scores, classes, score, *maps = found
+        scores, classes, score, *maps = self._running(self._bindings.run_dlpack, images, index)
         names = [made.name for made in self.contract.maps]
         return DeviceOutputs(scores, classes, score, dict(zip(names, maps, strict=True)))
 

@@ -65,19 +65,21 @@ def build(
     if file is None:
         _tend(clear)
         return
-    from ..backend import providers as asked
+    from ..backend.models import check_file
     from ..backend.options import parse
+    from ..backend.probing import candidates
+    from ..backend.probing import parse as parse_providers
     from ..backend.tensorrt.cache import Shapes
     from ..errors import OptionError
 
-    if asked.parse(providers) != ("tensorrt",):
+    if parse_providers(providers) != ("tensorrt",):
         raise OptionError(
             f"--providers {providers}: engines are TensorRT's.", "leave it out; or tensorrt."
         )
     shapes = Shapes(max_images, max_top, tuned or min(8, max_images))
     kept = () if maps is None else tuple(name.strip() for name in maps.split(","))
-    asked.check_file(Path(file))
-    asked.candidates("tensorrt")
+    check_file(Path(file))
+    candidates("tensorrt")
     with _status(f"building the engine of {file}: this takes minutes"):
         start = time.monotonic()
         made = _build(file, out, kept, parse(texts), shapes)
@@ -91,16 +93,20 @@ def build(
 def _build(
     file: str, out: Path | None, maps: tuple[str, ...], options: Any, shapes: Any
 ) -> dict[str, Any]:
+    from ..backend.sessions import open_on
     from ..backend.tensorrt.context_file import write_context
     from ..backend.tensorrt.engines import open_tensorrt, read, reduced
     from ..errors import OutputError
 
     data, contract = reduced(*read(file), maps)
     if out is not None:
-        engine, path = write_context(data, contract, out, options, shapes, path=file), out
+        engine, path = (
+            write_context(data, contract, out, options, shapes, opener=open_on, path=file),
+            out,
+        )
         size = out.stat().st_size
     else:
-        engine = open_tensorrt(data, contract, options, shapes=shapes, path=file)
+        engine = open_tensorrt(data, contract, options, opener=open_on, shapes=shapes, path=file)
         if engine.folder is None:
             raise OutputError(
                 f"the engine of {file} is not in the cache.",

@@ -17,7 +17,7 @@ from ..output.names import Names
 from .progress import progress
 
 if TYPE_CHECKING:
-    from ..backend.start import Maps
+    from ..backend.file import Maps
     from ..output.run_log import RunLog
     from ..session import Session
     from ..stages import Pause

@@ -30,7 +30,8 @@ Examples:
 def info(file: str, as_json: bool) -> None:
     """Show what a Backlit FILE says about itself: input, classes, gradient, verification."""
     from ..backend.interface import read_metadata
-    from ..backend.providers import check_file, open_session
+    from ..backend.models import check_file
+    from ..backend.sessions import open_session
 
     check_file(Path(file))
     size, engine = os.path.getsize(file), _engine(Path(file))

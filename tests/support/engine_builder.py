@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backlit.runtime.backend.machine import Gpu
 from backlit.runtime.backend.tensorrt.cache import TIMING, EngineCache, Key, Shapes
-from backlit.runtime.backend.tensorrt.sealed import Damaged, check
+from backlit.runtime.backend.tensorrt.folders import Damaged, check
 
 GPU = Gpu("NVIDIA H100 80GB HBM3", "9.0", "13.0", 85_000_000_000, 132)
 KEY = Key(

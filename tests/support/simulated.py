@@ -11,7 +11,7 @@ import threading
 import time
 
 import numpy as np
-from backlit.runtime.backend.cuda.lanes import Streams
+from backlit.runtime.backend.cuda.buffers import Streams
 
 WAIT = 30
 

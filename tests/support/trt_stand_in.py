@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 from backlit.runtime.backend.protobuf import metadata
-from backlit.runtime.backend.providers import Opened
+from backlit.runtime.backend.provider import Opened
 from backlit.runtime.contract import ENGINE_KEY
 from backlit.runtime.errors import ModelError
 from onnx import helper
@@ -21,7 +21,7 @@ SM = "90"
 
 @dataclasses.dataclass
 class Provider:
-    """Opens sessions as ``providers.open_session`` does.
+    """Opens sessions as ``sessions.open_on`` does.
 
     Attributes:
         calls: the options of TensorRT and what else was asked, call by call.

@@ -20,12 +20,9 @@ import numpy.typing as npt
 from ...contract import Contract
 from ...errors import OptionError
 from ..interface import Shape, tensors
-from ..providers import onnxruntime
+from ..ort import onnxruntime
+from .buffers import GATE, BufferPool, Buffers, Streams
 from .driver import Driver
-from .lanes import GATE, Lane, Lanes, Streams
-
-BUCKETS = {"cuda": (1, 8, 32, 128), "tensorrt": (1, 8, 32)}
-"""Images per run, by provider; TensorRT's are within what its engine is built for."""
 
 # A run costs about as much as so many images more: launches, and a device that is not full.
 _RUN = 8
@@ -92,9 +89,9 @@ class DeviceArray:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
-    """A run under way: its lane and shape, the images it is of, the launch."""
+    """A run under way: its buffers and shape, the images it is of, the launch."""
 
-    lane: Lane
+    buffers: Buffers
     shape: Shape
     rows: slice
     launched: Future[None]
@@ -127,7 +124,7 @@ class DeviceBindings:
         self._contract, self._driver = contract, driver
         self._streams, self._buckets, self._classes = streams, tuple(buckets), classes
         self.graphs = graphs
-        self._lanes = Lanes(contract, session, driver, streams, graphs)
+        self._pool = BufferPool(contract, session, driver, streams, graphs)
 
     def fresh(self) -> DeviceBindings:
         """The same: its buffers serve many threads."""
@@ -146,15 +143,15 @@ class DeviceBindings:
         pending: deque[_Run] = deque()
         try:
             for shape, rows in self._parts(index):
-                while (lane := self._lanes.free(shape)) is None and pending:
+                while (buffers := self._pool.free(shape)) is None and pending:
                     self._finish(pending, made)  # it may be our own run that holds it
-                lane = lane or self._lanes.take(shape)
+                buffers = buffers or self._pool.take(shape)
                 try:
-                    launched = self._begin(lane, images[rows], index[rows])
+                    launched = self._begin(buffers, images[rows], index[rows])
                 except BaseException:
-                    self._lanes.give(lane, shape)
+                    self._pool.give(buffers, shape)
                     raise
-                pending.append(_Run(lane, shape, rows, launched))
+                pending.append(_Run(buffers, shape, rows, launched))
             while pending:
                 self._finish(pending, made)
         finally:
@@ -198,15 +195,15 @@ class DeviceBindings:
                 f"the images are {source.data_type()} {source.shape()}.",
                 f"give {kind} {list(dims)}.",
             )
-        made = self._lanes.allocate(wanted.outputs)
+        made = self._pool.allocate(wanted.outputs)
         for shape, rows in self._parts(index):
-            lane = self._lanes.take(shape)
+            buffers = self._pool.take(shape)
             try:
-                self._begin(lane, source, index[rows], rows.start, made).result()
+                self._begin(buffers, source, index[rows], rows.start, made).result()
             finally:
-                self._lanes.give(lane, shape)
+                self._pool.give(buffers, shape)
         # Where the launcher is, the device is the current one, as a new event wants it.
-        done = self._lanes.launcher.submit(self._mark).result()
+        done = self._pool.launcher.submit(self._mark).result()
         kinds = {name: dtype for name, (_, dtype) in wanted.outputs.items()}
         return [DeviceArray(made[name], kinds[name], done, driver) for name in made]
 
@@ -227,66 +224,66 @@ class DeviceBindings:
 
     def _begin(
         self,
-        lane: Lane,
+        buffers: Buffers,
         images: Any,
         index: npt.NDArray[np.int64],
         first: int = 0,
         targets: Mapping[str, Any] | None = None,
     ) -> Future[None]:
-        """Fill a lane and have it run.
+        """Fill a set of buffers and have it run.
 
         Args:
-            lane: free; images after the last one given are those of an earlier run.
+            buffers: free; images after the last one given are those of an earlier run.
             images: array on the host, or an OrtValue on the device.
             index: int64 [n,K].
             first: place of the first image in ``images`` and ``targets``, if they are OrtValues.
-            targets: OrtValues by name that get the outputs; None: the lane's own on the host.
+            targets: OrtValues by name that get the outputs; None: their own on the host.
         """
         driver, streams, count = self._driver, self._streams, len(index)
-        driver.synchronize(lane.uploaded)  # what the host holds may still be read
-        if lane.targets is not None:
-            driver.synchronize(lane.downloaded)
-        lane.host["class_index"][:count] = index
-        image = lane.host["image"].ctypes.data
+        driver.synchronize(buffers.uploaded)  # what the host holds may still be read
+        if buffers.targets is not None:
+            driver.synchronize(buffers.downloaded)
+        buffers.host["class_index"][:count] = index
+        image = buffers.host["image"].ctypes.data
         if isinstance(images, np.ndarray):
-            lane.host["image"][:count] = images
+            buffers.host["image"][:count] = images
         else:
-            image = images.data_ptr() + first * lane.row["image"]
-        lane.source, lane.targets = None if targets is None else images, targets
-        driver.wait(streams.up, lane.computed)
-        addresses = {"image": image, "class_index": lane.host["class_index"].ctypes.data}
+            image = images.data_ptr() + first * buffers.row["image"]
+        buffers.source, buffers.targets = None if targets is None else images, targets
+        driver.wait(streams.up, buffers.computed)
+        addresses = {"image": image, "class_index": buffers.host["class_index"].ctypes.data}
         for name, address in addresses.items():
-            size = count * lane.row[name]
-            driver.copy(lane.device[name].data_ptr(), address, size, streams.up)
-        driver.record(lane.uploaded, streams.up)
-        outputs = [name for name in lane.host if name not in addresses]
-        to = {name: lane.host[name].ctypes.data for name in outputs}
+            size = count * buffers.row[name]
+            driver.copy(buffers.device[name].data_ptr(), address, size, streams.up)
+        driver.record(buffers.uploaded, streams.up)
+        outputs = [name for name in buffers.host if name not in addresses]
+        to = {name: buffers.host[name].ctypes.data for name in outputs}
         if targets is not None:
-            to = {name: targets[name].data_ptr() + first * lane.row[name] for name in outputs}
-        return self._lanes.launcher.submit(self._launch, lane, count, to)
+            to = {name: targets[name].data_ptr() + first * buffers.row[name] for name in outputs}
+        return self._pool.launcher.submit(self._launch, buffers, count, to)
 
-    def _launch(self, lane: Lane, count: int, to: Mapping[str, int]) -> None:
+    def _launch(self, buffers: Buffers, count: int, to: Mapping[str, int]) -> None:
         """A run and the copies of its results; in the launcher's thread."""
         driver, streams = self._driver, self._streams
-        driver.wait(streams.compute, lane.uploaded)
-        lane.run()
-        driver.record(lane.computed, streams.compute)
-        driver.wait(streams.down, lane.computed)
+        driver.wait(streams.compute, buffers.uploaded)
+        buffers.run()
+        driver.record(buffers.computed, streams.compute)
+        driver.wait(streams.down, buffers.computed)
         for name, address in to.items():
-            size = count * lane.row[name]
-            driver.copy(address, lane.device[name].data_ptr(), size, streams.down)
-        driver.record(lane.downloaded, streams.down)
+            size = count * buffers.row[name]
+            driver.copy(address, buffers.device[name].data_ptr(), size, streams.down)
+        driver.record(buffers.downloaded, streams.down)
 
     def _finish(self, pending: deque[_Run], made: Mapping[str, npt.NDArray[Any]] | None) -> None:
-        """Take the results of the oldest run, and give its lane back."""
+        """Take the results of the oldest run, and give its buffers back."""
         run = pending.popleft()
         try:
             if made is not None:
                 run.launched.result()
             else:
                 run.launched.exception()
-            self._driver.synchronize(run.lane.downloaded)
+            self._driver.synchronize(run.buffers.downloaded)
             for name, values in (made or {}).items():
-                values[run.rows] = run.lane.host[name][: run.rows.stop - run.rows.start]
+                values[run.rows] = run.buffers.host[name][: run.rows.stop - run.rows.start]
         finally:
-            self._lanes.give(run.lane, run.shape)
+            self._pool.give(run.buffers, run.shape)

@@ -174,7 +174,7 @@ class Cuda:
 @functools.cache
 def _library() -> Any:
     """libcudart, as its major version is called by the ONNX Runtime that is installed."""
-    from ..providers import onnxruntime
+    from ..ort import onnxruntime
 
     major = str(getattr(onnxruntime(), "cuda_version", "") or "13").split(".")[0]
     name = f"cudart64_{major}.dll" if os.name == "nt" else f"libcudart.so.{major}"

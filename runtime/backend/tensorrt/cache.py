@@ -24,7 +24,7 @@ from typing import Any
 from ...errors import BacklitWarning, OutputError
 from ...files import problem
 from ..machine import Gpu
-from .sealed import Damaged, check, hold, place, seal, sweep, workspace
+from .folders import Damaged, check, hold, place, seal, sweep, workspace
 
 
 def system() -> str:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...contract import ENGINE_KEY, KEY, Contract
 from ...errors import ModelError
 from ...files import whole_file
-from ..options import Options, on
 from ..protobuf import metadata, with_metadata
-from ..providers import Opened, candidates, open_session
+from ..provider import Opener, Options, on
 from .cache import EngineCache, Shapes
+from .engine_options import key_of, profiles, timing, wanted
 from .engines import Engine, attempt, finished, others, read
-from .settings import key_of, profiles, timing, wanted
 
 
 def write_context(
@@ -26,9 +25,9 @@ def write_context(
     options: Options | None = None,
     shapes: Shapes | None = None,
     *,
+    opener: Opener,
     path: str | None = None,
     cache: EngineCache | None = None,
-    opener: Callable[..., Opened] = open_session,
 ) -> Engine:
     """Write a Backlit file whose graph is one TensorRT engine, for this kind of GPU alone.
 
@@ -43,16 +42,14 @@ def write_context(
         out: the file to write; it is whole or not there.
         options: of providers; ``trt_engine_hw_compatible=1`` makes an engine for all GPUs from
             compute capability 8.0 on (not Jetson).
-        shapes, path: as in ``open_tensorrt``.
+        shapes, opener, path: as in ``open_tensorrt``.
         cache: where the timing cache is, and room to work.
-        opener: opens a session.
 
     Raises:
         ProviderError, OptionError: as in ``open_tensorrt``.
         ModelError: TensorRT does not take the whole graph as one engine.
         OutputError: the file cannot be written.
     """
-    candidates("tensorrt")
     data, file = (model, path) if isinstance(model, bytes) else read(model)
     where = file or "the model"
     given = dict((options or {}).get("tensorrt", {}))

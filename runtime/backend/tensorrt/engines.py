@@ -19,17 +19,16 @@ import contextlib
 import dataclasses
 import errno
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...contract import ENGINE_KEY, KEY, Contract
 from ...errors import ModelError, OutputError
-from ..options import Options, on
+from ..models import read_file
 from ..protobuf import metadata, without_outputs
-from ..providers import Opened, candidates, open_session, read_file
+from ..provider import Opened, Opener, Options, on
 from .cache import EngineCache, Key, Shapes, warn
-from .settings import caches, fits_here, key_of, profiles, timing, wanted
+from .engine_options import caches, fits_here, key_of, profiles, timing, wanted
 
 __all__ = ["Engine", "EngineCache", "Key", "Shapes", "open_tensorrt"]
 
@@ -54,12 +53,12 @@ def open_tensorrt(
     contract: Contract,
     options: Options | None = None,
     *,
+    opener: Opener,
     providers: Sequence[str] = ("tensorrt",),
     threads: int | None = None,
     path: str | None = None,
     shapes: Shapes | None = None,
     cache: EngineCache | None = None,
-    opener: Callable[..., Opened] = open_session,
 ) -> Engine:
     """Open a Backlit file on TensorRT with an engine from the cache; build it if there is none.
 
@@ -70,19 +69,18 @@ def open_tensorrt(
         contract: its metadata, with the maps that were left in.
         options: of providers. ``trt_engine_cache_enable=0`` leaves the cache alone; the three
             ``trt_profile_*_shapes`` set the shapes; other options of caches are Backlit's own.
-        providers: short names, ``tensorrt`` first.
-        threads: as in ``open_session``.
+        opener: opens a session: ``sessions.open_on``.
+        providers: short names of providers that load, ``tensorrt`` first.
+        threads: as in ``open_on``.
         path: of the file that bytes were read from, which may have weights beside it.
         shapes: the runs that are wanted; None: 1 to 32 images of 1 to 5 classes, tuned for 8 of 1.
         cache: None: the user's.
-        opener: opens a session.
 
     Raises:
-        ProviderError: TensorRT or the GPU cannot be used; says what mends it.
+        ProviderError: there is no GPU or no TensorRT.
         ModelError: TensorRT cannot build or load it, or it is an engine of another machine.
         OptionError: an option that is Backlit's, or shapes that do not fit the file.
     """
-    candidates(providers)  # says what is missing better than the GPU can
     data, file = (model, path) if isinstance(model, bytes) else read(model)
     where = file or "the model"
     given = dict((options or {}).get("tensorrt", {}))
@@ -162,11 +160,18 @@ def others(engine: Engine) -> str:
 
 
 def attempt(
-    opener: Callable[..., Opened], *arguments: Any, path: str | None, options: Options
+    opener: Opener,
+    model: bytes,
+    names: tuple[str, ...],
+    threads: int | None,
+    optimise: bool,
+    *,
+    path: str | None,
+    options: Options,
 ) -> Opened:
     """Open a session; an error about a graph in several parts comes with the fix."""
     try:
-        return opener(*arguments, path=path, options=options)
+        return opener(model, names, threads, optimise, path=path, options=options)
     except ModelError as error:
         if "shape profiles" not in error.problem:
             raise

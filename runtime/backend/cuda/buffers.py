@@ -1,6 +1,6 @@
 """Buffers of a Backlit file on a GPU, for each shape that it runs in.
 
-A CUDA graph replays one shape at fixed addresses. So a lane is the buffers of one shape on the
+A CUDA graph replays one shape at fixed addresses. So `Buffers` are those of one shape on the
 device, the same in pinned memory of the host, and their binding to the graph; there are two for
 each shape, so that one is filled or emptied while the other computes.
 """
@@ -22,13 +22,13 @@ import numpy.typing as npt
 from ...contract import Contract
 from ...errors import BacklitWarning
 from ..interface import Shape, Spec, Tensors, tensors
-from ..providers import onnxruntime
+from ..ort import onnxruntime
 from .driver import Driver
 
-LANES = 2
+BUFFER_SETS = 2
 """Of each shape: one that is filled or emptied while the other computes."""
 
-# Shapes whose buffers are kept; lanes with a CUDA graph, which ONNX Runtime keeps for good.
+# Shapes whose buffers are kept; those with a CUDA graph, which ONNX Runtime keeps for good.
 _KEPT, _CAPTURED = 4, 16
 _NO_GRAPH = -1
 _NOT_CAPTURED = "no CUDA graph could be captured, so runs go without from now on: {}"
@@ -43,7 +43,7 @@ class Streams:
     down: int
 
 
-class Lane:
+class Buffers:
     """Buffers of one shape (N,K) and their binding to the graph; for one run at a time.
 
     Attributes:
@@ -95,15 +95,15 @@ class Lane:
 
 
 class Gate:
-    """Either some threads use the device, or one makes lanes.
+    """Either some threads use the device, or one makes buffers.
 
     CUDA gives up a graph that is being captured when any thread of the process allocates memory,
     those of other sessions too (``cudaStreamCaptureModeGlobal``, which ONNX Runtime asks for).
 
     Attributes:
         changed: held to read or write the others.
-        busy: lanes under way and sessions being opened.
-        making: somebody makes lanes, or waits for that.
+        busy: buffers in use and sessions being opened.
+        making: somebody makes buffers, or waits for that.
     """
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Gate:
 
     @contextlib.contextmanager
     def using(self) -> Iterator[None]:
-        """Use the device, when nobody makes lanes."""
+        """Use the device, when nobody makes buffers."""
         with self.changed:
             while self.making:
                 self.changed.wait()
@@ -129,8 +129,8 @@ GATE = Gate()
 """Of this process."""
 
 
-class Lanes:
-    """The lanes of a file: made when a shape is first run, lent to one run at a time."""
+class BufferPool:
+    """The buffers of a file: made when a shape is first run, lent to one run at a time."""
 
     def __init__(
         self, contract: Contract, session: Any, driver: Driver, streams: Streams, graphs: bool
@@ -139,7 +139,7 @@ class Lanes:
         self._contract, self._session, self._driver = contract, session, driver
         self._stream, self._graphs = streams.compute, graphs
         self._numbers, self._captures = itertools.count(1), True
-        self._free: OrderedDict[Shape, list[Lane]] = OrderedDict()
+        self._free: OrderedDict[Shape, list[Buffers]] = OrderedDict()
         # ONNX Runtime keeps CUDA graphs, and handles of cuDNN, for each thread that runs.
         self.launcher = ThreadPoolExecutor(1, "backlit-launch", initializer=driver.use)
 
@@ -154,20 +154,20 @@ class Lanes:
         with GATE.using():
             return self.launcher.submit(made).result()
 
-    def free(self, shape: Shape) -> Lane | None:
-        """A free lane of that shape, if there is one."""
+    def free(self, shape: Shape) -> Buffers | None:
+        """A free set of buffers of that shape, if there is one."""
         with GATE.changed:
-            lanes = self._free.get(shape)
-            if GATE.making or not lanes:
+            sets = self._free.get(shape)
+            if GATE.making or not sets:
                 return None
             GATE.busy += 1
             self._free.move_to_end(shape)
-            return lanes.pop(0)  # in turns: the other may still be read
+            return sets.pop(0)  # in turns: the other may still be read
 
-    def take(self, shape: Shape) -> Lane:
-        """A lane of that shape, made or waited for; whoever calls holds none."""
+    def take(self, shape: Shape) -> Buffers:
+        """A set of buffers of that shape, made or waited for; whoever calls holds none."""
         with GATE.changed:
-            while (lane := self.free(shape)) is None:
+            while (buffers := self.free(shape)) is None:
                 if GATE.making or shape in self._free:
                     GATE.changed.wait()
                     continue
@@ -181,50 +181,50 @@ class Lanes:
                 finally:
                     GATE.making = False
                     GATE.changed.notify_all()
-            return lane
+            return buffers
 
-    def give(self, lane: Lane, shape: Shape) -> None:
-        """Take a lane back."""
+    def give(self, buffers: Buffers, shape: Shape) -> None:
+        """Take a set of buffers back."""
         with GATE.changed:
-            self._free[shape].append(lane)
+            self._free[shape].append(buffers)
             GATE.busy -= 1
             GATE.changed.notify_all()
 
-    def _made(self, shape: Shape) -> list[Lane]:
-        """New lanes; in the launcher's thread."""
-        spec, made = tensors(self._contract, shape), list[Lane]()
-        captured = sum(lane.captured for lanes in self._free.values() for lane in lanes)
-        for _ in range(LANES):
+    def _made(self, shape: Shape) -> list[Buffers]:
+        """New buffers; in the launcher's thread."""
+        spec, made = tensors(self._contract, shape), list[Buffers]()
+        captured = sum(buffers.captured for sets in self._free.values() for buffers in sets)
+        for _ in range(BUFFER_SETS):
             graph = None
             if self._graphs:
                 more = self._captures and captured < _CAPTURED
                 graph = next(self._numbers) if more else _NO_GRAPH
-            made.append(self._lane(spec, graph))
+            made.append(self._set(spec, graph))
             captured += made[-1].captured
         return made
 
-    def _lane(self, spec: Tensors, graph: int | None) -> Lane:
-        driver, lane = self._driver, Lane(self._session, spec, self._driver, graph)
+    def _set(self, spec: Tensors, graph: int | None) -> Buffers:
+        driver, buffers = self._driver, Buffers(self._session, spec, self._driver, graph)
         for name in spec.inputs:  # what stands there by chance is no class
-            zeros, target = lane.host[name], lane.device[name].data_ptr()
+            zeros, target = buffers.host[name], buffers.device[name].data_ptr()
             driver.copy(target, zeros.ctypes.data, zeros.nbytes, self._stream)
-        driver.record(lane.computed, self._stream)
-        driver.synchronize(lane.computed)
-        if lane.captured:
+        driver.record(buffers.computed, self._stream)
+        driver.synchronize(buffers.computed)
+        if buffers.captured:
             try:
-                lane.run()
+                buffers.run()
             except Exception as error:  # a kernel that waits; or another library was at work
                 warnings.warn(_NOT_CAPTURED.format(error), BacklitWarning, stacklevel=2)
                 self._captures = False
-                return self._lane(spec, _NO_GRAPH)
-            driver.record(lane.computed, self._stream)
-            driver.synchronize(lane.computed)
-        return lane
+                return self._set(spec, _NO_GRAPH)
+            driver.record(buffers.computed, self._stream)
+            driver.synchronize(buffers.computed)
+        return buffers
 
     def _drop(self) -> None:
         """Let the shape go that was run longest ago, if there are too many."""
-        plain = [shape for shape, lanes in self._free.items() if not lanes[0].captured]
+        plain = [shape for shape, sets in self._free.items() if not sets[0].captured]
         if len(plain) >= _KEPT:
-            for lane in self._free.pop(plain[0]):
-                for event in (lane.uploaded, lane.downloaded):
+            for buffers in self._free.pop(plain[0]):
+                for event in (buffers.uploaded, buffers.downloaded):
                     self._driver.synchronize(event)

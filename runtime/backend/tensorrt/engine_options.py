@@ -12,8 +12,8 @@ from pathlib import Path
 from ...contract import ENGINE_KEY, Contract, ImageInput
 from ...errors import ModelError, OptionError
 from ..machine import gpu, tensorrt_version
-from ..options import Options, defaults
-from ..providers import onnxruntime
+from ..ort import onnxruntime
+from ..provider import Options
 from .cache import TIMING, Key, Shapes, system
 
 _PROFILES = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
@@ -48,7 +48,7 @@ def key_of(
     Raises:
         ProviderError: there is no GPU or no TensorRT.
     """
-    settings = {**defaults("tensorrt"), **(options or {}).get("tensorrt", {})}
+    settings = {**(options or {}).get("tensorrt", {})}
     if tf32 := os.environ.get("NVIDIA_TF32_OVERRIDE"):  # TensorRT has no option for it
         settings["NVIDIA_TF32_OVERRIDE"] = tf32
     return Key(

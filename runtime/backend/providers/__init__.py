@@ -1,0 +1,1 @@
+"""The execution providers: a row each, from a module of its own, and their table."""
