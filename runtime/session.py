@@ -12,7 +12,7 @@ from PIL import Image
 
 from . import pipeline
 from .backend.runner import Runner
-from .boxes.recipes import fitted
+from .boxes.recipes import fitted, get_recipe
 from .errors import no_opencv
 from .images.load import Source
 from .maps.classes import Classes, resolve
@@ -75,6 +75,7 @@ class Session(Runner):
         crops: int | None = None,
         recipe: str | Recipe = "default",
         batch: int | None = None,
+        map: AnyKind | None = None,  # noqa: A002  the option's name
     ) -> list[Localization]:
         """Object boxes and masks from the saliency maps, by GrabCut (paper, section 3.2).
 
@@ -83,8 +84,9 @@ class Session(Runner):
             classes: as in ``saliency``.
             top: as in ``saliency``.
             crops: views whose maps are averaged; None: as many as the recipe wants.
-            recipe: a recipe, or the name of one in ``localize.RECIPES``.
+            recipe: a recipe, or the name of one in ``RECIPES``.
             batch: views per run; None: 4 on a CPU, 32 on a GPU.
+            map: which kind of map the recipe starts from; None: the recipe's own.
 
         Returns:
             One result per image, in order; boxes in pixels of the original image.
@@ -98,7 +100,7 @@ class Session(Runner):
             import cv2  # noqa: F401  found missing now, not after the first run
         except ModuleNotFoundError as error:
             raise no_opencv() from error
-        chosen = fitted(recipe, self.contract)
+        chosen = fitted(get_recipe(recipe).starting_from(map), self.contract)
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
         return _values(pipeline.localize_results(self, sources, index, chosen, crops, batch))
