@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 class Recipe:
     """How a map becomes a box.
 
+    >>> import backlit, dataclasses
+    >>> coarser = dataclasses.replace(backlit.RECIPES["default"], name="coarser", smoothing=0.06)
+    >>> session = backlit.Session("tiny.backlit.onnx")
+    >>> (found,) = session.localize("mug.jpg", recipe=coarser)
+    >>> found.recipe
+    'coarser'
+
     Attributes:
         name: key in `RECIPES`.
-        map: the kind of map that it starts from.
+        map: the kind of map that it starts from: a name, or a kind with its options.
         otherwise: name of the recipe that takes its place where a file has no such map.
         crops: how many views the map is averaged over: 1 the image, 2 the image and its
             mirror image, 10 the paper's crops.
@@ -115,7 +122,12 @@ RECIPES: dict[str, Recipe] = {
         dataclasses.replace(_PIXELS, name="pixels-threshold", engine="threshold"),
     )
 }
-"""Every recipe by name."""
+"""Every recipe by name.
+
+>>> import backlit
+>>> list(backlit.RECIPES)
+['default', 'pixels', 'paper', 'textbook', 'threshold', 'pixels-threshold']
+"""
 
 
 def get_recipe(recipe: str | Recipe) -> Recipe:
