@@ -321,7 +321,7 @@ def test_stdout_is_one_json_object_and_the_table_goes_to_stderr(work, whole):
 def test_another_map_to_start_from(tmp_path, work):
     path = tmp_path / "maps.onnx"
     maps = ("saliency", "features", "layercam")
-    export(str(models.tiny_convnet()), path, output=maps, check=False)
+    export(str(models.tiny_convnet()), path, maps=maps, verify=False)
     options = ("-o", tmp_path / "out", "--limit", 3, "--gallery", 3, "--map", "layercam")
     got = result_of(path, work / "wsol", *options)
     assert got["recipe_settings"]["map"] == {"name": "layercam"}
