@@ -56,7 +56,7 @@ def evaluated(file: Path, data: Path, recipe: str, limit: int | None) -> dict:
     """The metrics of a recipe: name -> what it is of -> value and interval."""
     command = [
         *(sys.executable, "-m", "backlit.runtime", "evaluate", str(file)),
-        *(str(data / "images" / "ilsvrc_val_227"), "-o", str(OUT / file.stem / recipe)),
+        *(str(data / "images" / "ilsvrc_val_227"), "-o", str(OUT / file.stem / recipe), "--resume"),
         *("--recipe", recipe, "--baselines", "all" if recipe == "default" else "none"),
         *(("--limit", str(limit)) if limit else ()),
     ]

@@ -52,12 +52,12 @@ def saliency_results(
     runs: int = 1,
     map: AnyKind = "saliency",  # noqa: A002  the option's name
 ) -> Generator[Result[Saliency], None, None]:
-    """Saliency maps of many images, in order.
+    """Maps of many images, in order.
 
     Args:
         runner: an open file.
         sources: the images; read lazily.
-        class_index: int64 [1,K] for all images, or [N,K]; from ``saliency.resolve``.
+        class_index: int64 [1,K] for all images, or [N,K]; from ``maps.classes.resolve``.
         crops: views whose maps are averaged: 1, 2 or 10.
         batch: views per run; None: 4 on a CPU, 32 on a GPU, fewer with more than 8 classes.
         keep: keep each decoded image, reduced to this longest side in pixels; 0 keeps none.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from . import pipeline
 from .backend.runner import Runner
-from .boxes.recipes import fitted
+from .boxes.recipes import fitted, get_recipe
 from .errors import no_opencv
 from .images.load import Source
 from .maps.classes import Classes, resolve
@@ -30,8 +30,23 @@ Value = TypeVar("Value")
 class Session(Runner):
     """A Backlit file, ready to run on images. Safe to use from several threads.
 
-    ``run`` and ``run_dlpack`` (`Runner`) take arrays of the file's size; ``saliency`` and
-    ``localize`` take images of any size, and give results in the pixels of the original.
+    ``saliency`` and ``localize`` take images of any size, and give results in the pixels of the
+    original. ``run`` and ``run_dlpack`` (`Runner`) take arrays of the file's size.
+
+    >>> import backlit
+    >>> session = backlit.Session("tiny.backlit.onnx")
+    >>> session.contract.image.height, session.contract.score.classes
+    (96, 12)
+    >>> [made.name for made in session.contract.maps]
+    ['saliency', 'features']
+
+    Attributes:
+        path: of the file.
+        provider: the execution provider that it runs on: ``cpu``, ``cuda``, ``tensorrt``,
+            ``openvino``.
+        contract: what the file says of itself: image, classes, labels, maps.
+        options: those of the providers, as they were given.
+        elsewhere: nodes that a GPU provider left to the CPU.
     """
 
     def saliency(
@@ -45,15 +60,26 @@ class Session(Runner):
     ) -> list[Saliency]:
         """Where the classifier looked.
 
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> (found,) = session.saliency("mug.jpg", top=2)
+        >>> found.maps.shape, found.maps.dtype
+        ((2, 96, 96), dtype('float32'))
+        >>> (coarse,) = session.saliency("mug.jpg", classes=7, map="features")
+        >>> coarse.map, coarse.classes.tolist(), coarse.maps.shape
+        ('features', [7], (1, 96, 96))
+
         Args:
             images: one or many: paths, Pillow images, arrays uint8 [H,W,3], [H,W] or [N,H,W,3].
             classes: index or label, K for all images, or [N,K]. None: the ``top`` best of each.
+                Negative indices are ranks: -1 is the top-scoring class, -2 the second.
             top: how many classes if ``classes`` is None.
             crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
                 section 3). Ranks are those of the scores averaged over the views.
             batch: views per run; None: 4 on a CPU, 32 on a GPU.
-            map: which kind of map, by its name in ``KINDS`` or with options, as in
-                ``SmoothGrad(samples=25)``; a coarse one is enlarged to the image's pixels.
+            map: which kind of map: ``saliency``, ``gradient``, ``features``, ``gradcam``,
+                ``layercam``, ``smoothgrad``, ``ig`` or ``gradxinput``; or one with options, as in
+                ``SmoothGrad(samples=25)``. A coarse map is enlarged to the image's pixels.
 
         Returns:
             One result per image, in order.
@@ -61,7 +87,9 @@ class Session(Runner):
         Raises:
             ImageError: an image cannot be read.
             ClassError: a class does not exist.
-            OptionError: crops or batch is impossible, or the file has no such map.
+            OptionError: crops or batch is impossible, no kind of map has that name, or the file
+                lacks what it is made of.
+            ModelError: ONNX Runtime fails.
         """
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
@@ -75,16 +103,30 @@ class Session(Runner):
         crops: int | None = None,
         recipe: str | Recipe = "default",
         batch: int | None = None,
+        map: AnyKind | None = None,  # noqa: A002  the option's name
     ) -> list[Localization]:
-        """Object boxes and masks from the saliency maps, by GrabCut (paper, section 3.2).
+        """Object boxes and masks from the maps, by GrabCut (paper, section 3.2).
+
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> (found,) = session.localize("mug.jpg")
+        >>> x0, y0, x1, y1 = found.boxes[0]
+        >>> 0 <= x0 < x1 <= found.width == 360
+        True
+        >>> found.masks.shape
+        (1, 240, 360)
+        >>> (other,) = session.localize("mug.jpg", map="saliency")
+        >>> found.map, other.map
+        ('features', 'saliency')
 
         Args:
             images: as in ``saliency``.
             classes: as in ``saliency``.
             top: as in ``saliency``.
             crops: views whose maps are averaged; None: as many as the recipe wants.
-            recipe: a recipe, or the name of one in ``localize.RECIPES``.
+            recipe: a recipe, or the name of one in ``RECIPES``.
             batch: views per run; None: 4 on a CPU, 32 on a GPU.
+            map: which kind of map the recipe starts from; None: the recipe's own.
 
         Returns:
             One result per image, in order; boxes in pixels of the original image.
@@ -92,13 +134,16 @@ class Session(Runner):
         Raises:
             ImageError: an image cannot be read.
             ClassError: a class does not exist.
-            OptionError: crops, batch or recipe is impossible.
+            OptionError: crops, batch or recipe is impossible, or the file lacks the map that it
+                starts from.
+            ModelError: ONNX Runtime fails.
+            BacklitError: OpenCV is not installed.
         """
         try:
             import cv2  # noqa: F401  found missing now, not after the first run
         except ModuleNotFoundError as error:
             raise no_opencv() from error
-        chosen = fitted(recipe, self.contract)
+        chosen = fitted(get_recipe(recipe).starting_from(map), self.contract)
         sources = many(images)
         index = resolve(classes, top, self.contract, len(sources))
         return _values(pipeline.localize_results(self, sources, index, chosen, crops, batch))

@@ -467,7 +467,9 @@ def test_localize_command(curved, photo, tmp_path):
     assert run(*args, "smoothgrad", "--samples", 3).exit_code == 0
     assert run(*args, "ig", "--steps", 3, "--crops", 10).exit_code == 0
     line = json.loads((tmp_path / "boxes.jsonl").read_text().splitlines()[-1])
-    assert line["results"][0]["box"] is not None
+    (found,) = session.localize(photo, map=IntegratedGradients(3), crops=10)
+    assert line["results"][0]["box"] == list(found.boxes[0])
+    assert line["results"][0]["map"] == found.map == "ig"
 
 
 @pytest.mark.parametrize(

@@ -250,13 +250,16 @@ def test_localize_prints_the_boxes_of_the_session(work, good, recipe):
         assert list(line) == ["image", "width", "height", "results"]
         assert (line["image"], line["width"], line["height"]) == (str(path), one.width, one.height)
         assert [list(row) for row in line["results"]] == [
-            ["class", "label", "score", "box", "recipe"]
+            ["class", "label", "score", "box", "map", "recipe"]
         ] * 2
         assert [row["class"] for row in line["results"]] == one.classes.tolist()
         assert [row["label"] for row in line["results"]] == list(one.labels)
         boxes = [None if box is None else list(box) for box in one.boxes]
         assert [row["box"] for row in line["results"]] == boxes
-        assert {row["recipe"] for row in line["results"]} == {fitted(recipe, session.contract).name}
+        chosen = fitted(recipe, session.contract)
+        assert {(row["map"], row["recipe"]) for row in line["results"]} == {
+            (chosen.map, chosen.name)
+        }
 
 
 def test_boxes_do_not_depend_on_threads_or_order(work, good):

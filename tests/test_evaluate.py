@@ -319,6 +319,23 @@ def test_stdout_is_one_json_object_and_the_table_goes_to_stderr(work, whole):
         assert text in done.stderr
 
 
+def test_another_map_to_start_from(tmp_path, work):
+    path = tmp_path / "maps.onnx"
+    maps = ("saliency", "features", "layercam")
+    export(str(models.tiny_convnet()), path, maps=maps, verify=False)
+    options = ("-o", tmp_path / "out", "--limit", 3, "--gallery", 3, "--map", "layercam")
+    got = result_of(path, work / "wsol", *options)
+    assert got["recipe_settings"]["map"] == {"name": "layercam"}
+    session = Session(path)
+    for line in record_lines(tmp_path / "out")[1:]:
+        image = work / "wsol" / line["image"]
+        (found,) = session.localize(image, classes=line["true"], map="layercam")
+        (other,) = session.localize(image, classes=line["true"])
+        assert line["methods"]["default"]["true"] == [list(box) for box in found.boxes]
+        assert (found.map, other.map) == ("layercam", "features")
+        assert not np.array_equal(found.maps, other.maps)
+
+
 @pytest.mark.parametrize("recipe", ["textbook", "pixels-threshold"])
 def test_a_baseline_is_not_compared_with_itself(work, recipe):
     options = ("--recipe", recipe, "--limit", 2, "-o", work / f"o_{recipe}")

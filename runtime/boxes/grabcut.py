@@ -1,4 +1,4 @@
-"""From a saliency map to a mask: seeds, and the graph cut that grows them along colour edges.
+"""From a map to a mask: seeds, and the graph cut that grows them along colour edges.
 
 Paper, section 3.2: pixels of high saliency teach a foreground colour model, pixels of low saliency
 a background one (Gaussian mixtures), and a graph cut (Boykov & Jolly 2001; GrabCut, Rother 2004)
@@ -27,15 +27,15 @@ _MIXTURES = 65
 """Numbers OpenCV keeps per colour model: 5 Gaussians of 1 weight, 3 means and 9 covariances."""
 
 
-def evidence(saliency: Floats, power: float = 1.0, smoothing: float = 0.0) -> Floats:
-    """A saliency map made fit for thresholds.
+def evidence(values: Floats, power: float = 1.0, smoothing: float = 0.0) -> Floats:
+    """A map made fit for thresholds.
 
     The gradient of a classifier is a spray of isolated spikes. A power below 1 keeps a few spikes
     from deciding; a Gaussian blur joins what lies together. Outside the image there is no evidence
     (zeros), which also tempers the spikes that padded convolutions leave along the border.
 
     Args:
-        saliency: float [h,w], any scale; NaN and infinity count as 0, negative values by magnitude.
+        values: float [h,w], any scale; NaN and infinity count as 0, negative values by magnitude.
         power: exponent applied after scaling to 0..1.
         smoothing: standard deviation of the blur as a share of the height and of the width; 0 for
             none.
@@ -43,11 +43,11 @@ def evidence(saliency: Floats, power: float = 1.0, smoothing: float = 0.0) -> Fl
     Returns:
         float32 [h,w] in 0..1: minimum 0 and maximum 1, or all zero where the map is constant.
     """
-    values = np.abs(np.nan_to_num(saliency, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64))
+    strength = np.abs(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float64))
     # A constant map says nothing; scaled and blurred it would become a blob in the middle.
-    if values.size == 0 or values.max() == values.min():
-        return np.zeros(values.shape, np.float32)
-    scaled = ((values / values.max()) ** power).astype(np.float32)
+    if strength.size == 0 or strength.max() == strength.min():
+        return np.zeros(strength.shape, np.float32)
+    scaled = ((strength / strength.max()) ** power).astype(np.float32)
     height, width = scaled.shape
     if smoothing > 0:
         scaled = cv2.GaussianBlur(

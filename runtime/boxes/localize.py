@@ -1,4 +1,4 @@
-"""Object boxes from saliency maps (paper, section 3.2).
+"""Object boxes from maps (paper, section 3.2).
 
 A map becomes evidence (compressed, blurred), evidence becomes seeds, seeds and the image's colours
 become a mask by graph cut, and the mask's largest connected component gives the box. How exactly
@@ -19,7 +19,7 @@ from .recipes import Recipe
 
 
 def localize_maps(frame: Pixels, maps: Floats, recipe: Recipe) -> list[tuple[Box | None, Mask]]:
-    """Find one object per saliency map of an image.
+    """Find one object per map of an image.
 
     Args:
         frame: uint8 [fh,fw,3] RGB, or [fh,fw,1] or [fh,fw] grey: the pixels the classifier saw.
@@ -38,7 +38,7 @@ def localize_maps(frame: Pixels, maps: Floats, recipe: Recipe) -> list[tuple[Box
             f"maps of shape {list(maps.shape)} do not lie over a frame of {list(frame.shape)}.",
             "give maps [K,fh,fw] and the frame [fh,fw,3] they were computed on.",
         )
-    masks = [largest_component(_segment(frame, saliency, recipe)) for saliency in maps]
+    masks = [largest_component(_segment(frame, values, recipe)) for values in maps]
     return [(mask_box(mask), mask) for mask in masks]
 
 
@@ -53,17 +53,17 @@ def largest_component(mask: Mask) -> Mask:
     return largest
 
 
-def _segment(frame: Pixels, saliency: Floats, recipe: Recipe) -> Mask:
+def _segment(frame: Pixels, values: Floats, recipe: Recipe) -> Mask:
     """The mask before its largest component is taken, bool [fh,fw]."""
-    values = recipe.evidence(saliency)
-    if not values.any():
-        return np.zeros(values.shape, np.bool_)
+    evidence = recipe.evidence(values)
+    if not evidence.any():
+        return np.zeros(evidence.shape, np.bool_)
     if recipe.engine == "threshold":
-        above: Mask = values > grabcut.otsu_threshold(values)
+        above: Mask = evidence > grabcut.otsu_threshold(evidence)
         return above
-    small, coarse = grabcut.shrink(frame, values, recipe.side)
+    small, coarse = grabcut.shrink(frame, evidence, recipe.side)
     if recipe.seeds == "otsu":
         trimap = grabcut.otsu_seeds(coarse, recipe.foreground, recipe.background)
     else:
         trimap = grabcut.quantile_seeds(coarse, recipe.foreground, recipe.background, recipe.middle)
-    return grabcut.enlarge(grabcut.cut(small, trimap, recipe.iterations), *values.shape)
+    return grabcut.enlarge(grabcut.cut(small, trimap, recipe.iterations), *evidence.shape)

@@ -16,15 +16,22 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a saliency map becomes a box.
+    """How a map becomes a box.
+
+    >>> import backlit, dataclasses
+    >>> coarser = dataclasses.replace(backlit.RECIPES["default"], name="coarser", smoothing=0.06)
+    >>> session = backlit.Session("tiny.backlit.onnx")
+    >>> (found,) = session.localize("mug.jpg", recipe=coarser)
+    >>> found.recipe
+    'coarser'
 
     Attributes:
         name: key in `RECIPES`.
-        map: the kind of map that it starts from.
+        map: the kind of map that it starts from: a name, or a kind with its options.
         otherwise: name of the recipe that takes its place where a file has no such map.
-        crops: how many views the saliency is averaged over: 1 the image, 2 the image and its
+        crops: how many views the map is averaged over: 1 the image, 2 the image and its
             mirror image, 10 the paper's crops.
-        power: exponent on the saliency before the blur; below 1 tames single spikes.
+        power: exponent on the map before the blur; below 1 tames single spikes.
         smoothing: standard deviation of the blur as a share of the image side.
         seeds: ``quantile``, by rank, or ``otsu``, by level around Otsu's threshold.
         foreground: where certain foreground begins: a quantile, or for ``otsu`` the share of the
@@ -52,11 +59,23 @@ class Recipe:
     engine: Literal["grabcut", "threshold"] = "grabcut"
     side: int | None = 64
 
-    def evidence(self, saliency: Floats) -> Floats:
+    def evidence(self, values: Floats) -> Floats:
         """What the seeds are taken from: `grabcut.evidence` of a map, float32 [h,w] in 0..1."""
         from . import grabcut  # OpenCV, 0.2 s; a recipe is also a name in a list of options
 
-        return grabcut.evidence(saliency, self.power, self.smoothing)
+        return grabcut.evidence(values, self.power, self.smoothing)
+
+    def starting_from(self, map: AnyKind | None) -> Recipe:  # noqa: A002  the option's name
+        """The same recipe with another kind of map to start from; None leaves it as it is.
+
+        No other recipe takes its place where a file lacks the map.
+
+        Raises:
+            OptionError: no kind of map has that name.
+        """
+        if map is None:
+            return self
+        return dataclasses.replace(self, map=get_kind(map), otherwise=None)
 
     def settings(self) -> dict[str, Any]:
         """Its fields as JSON values, for what is written about a run."""
@@ -103,7 +122,12 @@ RECIPES: dict[str, Recipe] = {
         dataclasses.replace(_PIXELS, name="pixels-threshold", engine="threshold"),
     )
 }
-"""Every recipe by name."""
+"""Every recipe by name.
+
+>>> import backlit
+>>> list(backlit.RECIPES)
+['default', 'pixels', 'paper', 'textbook', 'threshold', 'pixels-threshold']
+"""
 
 
 def get_recipe(recipe: str | Recipe) -> Recipe:

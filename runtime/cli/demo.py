@@ -21,8 +21,8 @@ Example:
 def demo(out: str) -> None:
     """Export the embedded classifier, run it on the sample images, and count the right boxes.
 
-    Writes tiny_convnet.backlit.onnx, and for each image NAME.npy (the saliency map) and NAME.png
-    (image, saliency, mask and box); boxes.jsonl holds the boxes.
+    Writes tiny_convnet.backlit.onnx, and for each image NAME.npy (the map that its box comes
+    from) and NAME.png (image, map, mask and box); boxes.jsonl holds the boxes.
     """
     import numpy as np
     from rich.console import Console

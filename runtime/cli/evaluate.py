@@ -13,7 +13,9 @@ import click
 
 from .. import files
 from ..errors import OptionError
+from ..maps.kind import Kind
 from .image_run import can_resume, note_elsewhere, provider_option
+from .map_options import map_options
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ FINISHED = "metrics.json"
     short_help="Measure its boxes on labelled images.",
     epilog="""\b
 Examples:
-  backlit evaluate model.backlit.onnx ILSVRC/LOC_val -o out
+  backlit evaluate model.backlit.onnx ILSVRC/LOC_val -o out --map layercam
   backlit evaluate model.backlit.onnx VOCdevkit/VOC2007 -o out --class-table voc.csv
   backlit evaluate model.backlit.onnx coco/ -o out --baselines centred --limit 500""",
 )
@@ -62,6 +64,7 @@ Examples:
     default="default",
     help="How a map becomes a box, as for localize.  [default: default]",
 )
+@map_options("what the recipe wants")
 @click.option(
     "--crops",
     type=click.Choice(["1", "2", "10"]),
@@ -207,6 +210,7 @@ def _evaluation(
     class_map: str | None,
     form: str | None,
     recipe: str,
+    kind: Kind | None,
     crops: str | None,
     baselines: Any,
     heatmaps: str | None,
@@ -218,16 +222,17 @@ def _evaluation(
 ) -> Evaluation:
     from ..backend.options import parse
     from ..backend.plan import plan
-    from ..boxes.recipes import fitted
+    from ..boxes.recipes import fitted, get_recipe
     from ..evaluation import datasets
     from ..evaluation.measure import Evaluation
     from ..maps.kinds import file_output, offers
     from ..session import Session
 
     threads, runs = plan(providers, threads, None)
+    wanted = get_recipe(recipe).starting_from(kind)
 
     def maps(contract: Contract) -> set[str]:
-        names = {file_output(fitted(recipe, contract).map, contract)}
+        names = {file_output(fitted(wanted, contract).map, contract)}
         if baselines == "all" and offers("saliency", contract):  # the textbook recipe cuts on it
             names.add(file_output("saliency", contract))
         return names
@@ -235,7 +240,7 @@ def _evaluation(
     session = Session(file, providers, threads, maps, parse(settings))
     note_elsewhere(session)
     contract = session.contract
-    chosen = fitted(recipe, contract)
+    chosen = fitted(wanted, contract)
     labelled = datasets.read(
         dataset,
         contract.labels,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +84,7 @@ def localize(
     """Find the object of each class in each IMAGE (a file, a folder, or - for a list on stdin).
 
     Prints one JSON line per image: image, width, height, results; a result is class, label, score,
-    box and recipe. A box is [x0, y0, x1, y1] in pixels of the upright original, x1 and y1
+    box, map and recipe. A box is [x0, y0, x1, y1] in pixels of the upright original, x1 and y1
     exclusive, or null where nothing was found. With -o, NAME.png shows image, map, mask and box,
     and boxes.jsonl has the lines. Files of a list on stdin, which is read as it comes, are
     named 000001_NAME, and so on.
@@ -108,9 +107,7 @@ def localize(
     from ..output.run_log import RunLog
     from .pictures import Pictures, named
 
-    wanted = get_recipe(recipe)
-    if kind is not None:
-        wanted = dataclasses.replace(wanted, map=kind, otherwise=None)
+    wanted = get_recipe(recipe).starting_from(kind)
     need_folder(
         out,
         {

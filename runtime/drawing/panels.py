@@ -1,4 +1,4 @@
-"""What a picture shows: an image, its saliency in colour, a mask, a box, side by side."""
+"""What a picture shows: an image, its map in colour, a mask, a box, side by side."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPAQUE = 0.85
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Heat:
-    """A saliency map over the whole image, and how it is coloured.
+    """A map over the whole image, and how it is coloured.
 
     Attributes:
         values: float [h,w], any size. NaN and infinity count as 0.
@@ -92,26 +92,26 @@ class Row:
         return GAP + index * (self.panel[1] + GAP)
 
 
-def peak(saliency: Floats) -> float:
+def peak(values: Floats) -> float:
     """The magnitude that the brightest colour stands for: the 99 % quantile.
 
     Single spikes thus do not leave the rest black; where more than 99 % is 0, it is the maximum.
     """
-    return _peak(np.abs(_finite(saliency).astype(np.float64)))
+    return _peak(np.abs(_finite(values).astype(np.float64)))
 
 
-def heatmap(saliency: Floats, colormap: str = "inferno", top: float | None = None) -> Pixels:
-    """A saliency map in colour.
+def heatmap(values: Floats, colormap: str = "inferno", top: float | None = None) -> Pixels:
+    """A map in colour.
 
     Args:
-        saliency: float [h,w]. NaN and infinity count as 0.
+        values: float [h,w]. NaN and infinity count as 0.
         colormap: one of `colormaps.NAMES`; in inferno 0 is black, then purple, orange, pale yellow.
         top: magnitude that has the last colour, as has what is above; None: the map's `peak`.
 
     Returns:
         uint8 [h,w,3] RGB.
     """
-    return colormaps.colours(_shares(saliency, top), colormap)
+    return colormaps.colours(_shares(values, top), colormap)
 
 
 def row(
@@ -169,7 +169,7 @@ def row(
 
 def blended(
     image: Pixels,
-    saliency: Floats,
+    values: Floats,
     colormap: str = "inferno",
     top: float | None = None,
 ) -> Pixels:
@@ -179,15 +179,15 @@ def blended(
 
     Args:
         image: uint8 [h,w,3] RGB.
-        saliency: float [h,w].
+        values: float [h,w].
         colormap, top: as in `heatmap`.
 
     Returns:
         uint8 [h,w,3] RGB: ``grey + alpha * (colour - grey)`` with grey the mean of the channels
-        and ``alpha = OPAQUE * min(abs(saliency) / top, 1)``.
+        and ``alpha = OPAQUE * min(abs(values) / top, 1)``.
     """
     grey = _grey(image)
-    shares = _shares(saliency, top)
+    shares = _shares(values, top)
     alpha = (OPAQUE * np.clip(np.abs(shares), 0, 1))[..., None]
     mixed = grey + alpha * (colormaps.colours(shares, colormap) - grey)
     panel: Pixels = np.rint(mixed).astype(np.uint8)
@@ -201,8 +201,8 @@ def panel_size(height: int, width: int) -> tuple[int, int]:
     return high, wide
 
 
-def _finite(saliency: Floats) -> Floats:
-    return np.nan_to_num(saliency, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+def _finite(values: Floats) -> Floats:
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
 
 
 def rgb(image: Pixels) -> Pixels:
@@ -214,7 +214,7 @@ def rgb(image: Pixels) -> Pixels:
 def resized(array: npt.NDArray[Any], high: int, wide: int) -> npt.NDArray[Any]:
     """A picture uint8 [h,w,3] or a map float32 [h,w] at another size."""
     smaller = high * wide < array.shape[0] * array.shape[1]
-    # Cubic overshoots: sharp in a picture, but in a map it would draw saliency that is not there.
+    # Cubic overshoots: sharp in a picture, but in a map it would draw what is not there.
     larger = cv2.INTER_CUBIC if array.dtype == np.uint8 else cv2.INTER_LINEAR
     way = cv2.INTER_AREA if smaller else larger
     return cv2.resize(np.ascontiguousarray(array), (wide, high), interpolation=way)
@@ -230,12 +230,12 @@ def _peak(values: Doubles) -> float:
     return float(np.quantile(values, 0.99)) or float(values.max())
 
 
-def _shares(saliency: Floats, top: float | None) -> Doubles:
+def _shares(values: Floats, top: float | None) -> Doubles:
     """A map in units of its scale's end; zero all over where that is 0."""
-    values = _finite(saliency).astype(np.float64)
+    whole = _finite(values).astype(np.float64)
     if top is None:
-        top = _peak(np.abs(values))
-    return values / top if top > 0 else np.zeros_like(values)
+        top = _peak(np.abs(whole))
+    return whole / top if top > 0 else np.zeros_like(whole)
 
 
 def _masked(base: Pixels, mask: npt.NDArray[np.bool_]) -> Panel:

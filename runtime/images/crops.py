@@ -1,6 +1,6 @@
 """The views of an image that are shown to the classifier, and the average of their maps.
 
-The paper (section 3) averages the saliency maps of 10 cropped and mirrored sub-images. All views
+The paper (section 3) averages the maps of 10 cropped and mirrored sub-images. All views
 are cut from one *frame*, and the averaged map has the frame's pixels:
 
 * 1 view: the frame itself, of the network's input size;

@@ -71,7 +71,7 @@ class Prepared:
         result[~inside_rows] = False
         return result
 
-    def map_to_original(self, saliency: Floats) -> Floats:
+    def map_to_original(self, values: Floats) -> Floats:
         """A map float32 [fh,fw] of the frame as float32 [height,width], bilinear.
 
         What a centre crop cut off is 0.
@@ -79,14 +79,14 @@ class Prepared:
         region = (
             self.left,
             self.top,
-            self.left + saliency.shape[1],
-            self.top + saliency.shape[0],
+            self.left + values.shape[1],
+            self.top + values.shape[0],
         )
         x0, y0 = round(region[0] / self.scale_x), round(region[1] / self.scale_y)
         x1, y1 = round(region[2] / self.scale_x), round(region[3] / self.scale_y)
         x1, y1 = min(max(x1, x0 + 1), self.width), min(max(y1, y0 + 1), self.height)
         x0, y0 = min(x0, x1 - 1), min(y0, y1 - 1)
-        picture = Image.fromarray(np.ascontiguousarray(saliency, dtype=np.float32))
+        picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
         resized = picture.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR)
         result = np.zeros((self.height, self.width), np.float32)
         result[y0:y1, x0:x1] = np.asarray(resized)

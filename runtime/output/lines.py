@@ -25,6 +25,7 @@ def localization_line(
             "label": label,
             "score": number(score),
             "box": None if box is None else [int(edge) for edge in box],
+            "map": found.map,
             "recipe": found.recipe,
         }
         for index, label, score, box in objects
