@@ -19,8 +19,8 @@ from backlit.runtime.errors import OptionError
 from backlit.runtime.maps.kind import ManyRuns, OneRun, option
 from backlit.runtime.maps.kinds import KINDS, file_output, get_kind
 from backlit.runtime.maps.smoothgrad import SmoothGrad
-from support.linear_file import write_linear_file
 from PIL import Image
+from support.linear_file import write_linear_file
 
 PAGE = (Path(__file__).parents[1] / "docs" / "adding-a-map.md").read_text(encoding="utf-8")
 SIDE = 24

@@ -239,7 +239,7 @@ probing.probe = lambda name: tried
     texts = {
         "tensorrt.trt_fp16_enabl=1": ("has no option 'trt_fp16_enabl'.", "trt_fp16_enable?"),
         "tensorrt.trt_fp16_enable=maybe": ("trt_fp16_enable=maybe: should be 'True' or", "see"),
-        "tensorrt.trt_auxiliary_streams=x": ("Not a number", "give a number"),
+        "tensorrt.trt_auxiliary_streams=x": ("not a number", "give a number"),
         "tensorrt.trt_load_user_initializer=1": ("has no option", "choose among"),
     }
     done = python(code, file, "tensorrt", *texts, libraries=[with_cudnn, tmp_path])
