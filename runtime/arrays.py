@@ -19,3 +19,6 @@ Doubles = npt.NDArray[np.float64]
 
 Index = npt.NDArray[np.int64]
 """int64: class indices, or ranks below 0."""
+
+Mask = npt.NDArray[np.bool_]
+"""bool [h,w], true inside."""

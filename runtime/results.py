@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Generic, TypeVar
 
-from .arrays import Floats, Index, Pixels
-from .boxes.geometry import Box, Mask
+from .arrays import Floats, Index, Mask, Pixels
+from .boxes.geometry import Box
 from .errors import BacklitError
 from .images.prepare import Prepared
 

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from backlit.runtime import Session
 from backlit.runtime.cli import group as cli
-from backlit.runtime.output import formats
+from backlit.runtime.output.formats.coco import coco_image_id, coco_results
+from backlit.runtime.output.formats.csv_table import COLUMNS, csv_table
+from backlit.runtime.output.formats.format import encoded
+from backlit.runtime.output.formats.jsonl import jsonl
+from backlit.runtime.output.formats.table import FORMATS
+from backlit.runtime.output.formats.voc import voc_annotation
 from backlit.runtime.output.names import Names
 from click.testing import CliRunner
 from PIL import Image
@@ -39,12 +44,12 @@ LINES = [
 @pytest.fixture
 def written(tmp_path):
     for kind in ("coco", "csv", "voc"):
-        formats.write(kind, iter(LINES), tmp_path, Names())
+        FORMATS[kind].write(iter(LINES), tmp_path, Names())
     return tmp_path
 
 
 def test_json_lines_are_the_lines():
-    assert [json.loads(text) for text in formats.jsonl(LINES)] == LINES
+    assert [json.loads(text) for text in jsonl(LINES)] == LINES
 
 
 def test_coco(written):
@@ -75,7 +80,7 @@ def test_coco(written):
 
 @pytest.mark.parametrize("lines", [[], LINES[1:2]])
 def test_coco_of_nothing_is_an_empty_array(lines):
-    assert json.loads("".join(formats.coco_results(lines))) == []
+    assert json.loads("".join(coco_results(lines))) == []
 
 
 @pytest.mark.parametrize(
@@ -90,13 +95,13 @@ def test_coco_of_nothing_is_an_empty_array(lines):
     ],
 )
 def test_coco_image_ids(image, number):
-    assert formats.coco_image_id(image) == number
+    assert coco_image_id(image) == number
 
 
 def test_csv(written):
     with (written / "boxes.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == formats.COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert [row["image"] for row in rows] == [LINES[0]["image"]] * 3 + [
         "val2017/000000397133.jpg",
         "000000000042.jpg",
@@ -142,13 +147,13 @@ def test_voc(written):
 
 def test_voc_of_letters_that_xml_has_not():
     line = {**LINES[2], "image": "a\udcff\x01b.jpg"}
-    root = ElementTree.fromstring(formats.voc_annotation(line))
+    root = ElementTree.fromstring(voc_annotation(line))
     assert root.findtext("filename") == "a??b.jpg"
 
 
 def test_csv_keeps_the_bytes_of_a_file_name():
-    text = "".join(formats.csv_table([{"image": "a\udcff.jpg", "error": "bad"}]))
-    assert formats.encoded(text).splitlines()[1] == b"a\xff.jpg,,,,,,,,,,,bad"
+    text = "".join(csv_table([{"image": "a\udcff.jpg", "error": "bad"}]))
+    assert encoded(text).splitlines()[1] == b"a\xff.jpg,,,,,,,,,,,bad"
 
 
 # From photo to file
@@ -252,7 +257,7 @@ def test_what_was_not_found_has_no_mask(tmp_path):
 def test_formats_on_stdout_are_those_in_the_folder(work, tmp_path, kind):
     printed = localize(work, "--format", kind)
     localize(work, "-o", tmp_path, "--format", kind, "--no-pictures")
-    assert printed.stdout_bytes == (tmp_path / formats.FILES[kind]).read_bytes()
+    assert printed.stdout_bytes == (tmp_path / FORMATS[kind].file).read_bytes()
 
 
 def test_no_pictures(work, tmp_path):

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Mask
 from ..errors import OptionError
-
-Mask = npt.NDArray[np.bool_]
-"""bool [h,w], true inside."""
-
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 exclusive."""

@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import Floats, Pixels
-from .geometry import Mask
+from ..arrays import Floats, Mask, Pixels
 
 Trimap = npt.NDArray[np.uint8]
 Middle = Literal["foreground", "background"]

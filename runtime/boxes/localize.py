@@ -11,10 +11,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..arrays import Floats, Pixels
+from ..arrays import Floats, Mask, Pixels
 from ..errors import OptionError
 from . import grabcut
-from .geometry import Box, Mask, mask_box
+from .geometry import Box, mask_box
 from .recipes import Recipe
 
 

@@ -33,7 +33,7 @@ def demo(out: str) -> None:
     from ..boxes.geometry import centred_box, iou
     from ..boxes.recipes import fitted
     from ..drawing import pictures
-    from ..output.formats import save_maps
+    from ..output.arrays import save_maps
     from ..output.lines import localization_line
     from ..session import Session
 

@@ -10,6 +10,8 @@ import click
 
 from .. import files
 from ..maps.kind import Kind
+from ..output.formats.format import Table, encoded
+from ..output.formats.table import FORMATS
 from ..output.lines import localization_line
 from ..output.names import Names
 from .image_run import ImageRun, Outcome, common, crops_option, need_folder, print_line
@@ -57,9 +59,10 @@ Examples:
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["jsonl", "coco", "voc", "csv"]),
-    help="With -o, also write coco.json (COCO results), Annotations/NAME.xml (Pascal VOC) or "
-    "boxes.csv at the end; repeat for more. Without, print coco or csv instead of JSON lines.",
+    type=click.Choice(list(FORMATS)),
+    help="With -o, also write at the end, "
+    + ", ".join(f"{name}: {row.help}" for name, row in FORMATS.items())
+    + "; repeat for more. Without, print that instead of JSON lines, if it is one text.",
 )
 @click.option(
     "--resume",
@@ -103,7 +106,6 @@ def localize(
     from ..boxes.recipes import fitted, get_recipe
     from ..drawing.pictures import localization_rows
     from ..maps.kinds import file_output, get_kind
-    from ..output import formats as formats_module
     from ..output.run_log import RunLog
     from .pictures import Pictures, named
 
@@ -114,7 +116,7 @@ def localize(
             **asked.need_folder(),
             "--masks": masks,
             "--resume": resume,
-            "--format voc": "voc" in formats,
+            **{f"--format {name}": not isinstance(FORMATS[name], Table) for name in formats},
             "more than one --format": len(set(formats)) > 1,
         },
     )
@@ -171,15 +173,16 @@ def localize(
         )
         lines = run.lines(stack.enter_context(closing(pipeline.after(flow, save))))
         if run.folder is None:
-            for piece in formats_module.TABLES[(*formats, "jsonl")[0]](lines):
-                click.echo(formats_module.encoded(piece), nl=False)
+            printed = FORMATS[(*formats, "jsonl")[0]]
+            if isinstance(printed, Table):
+                for piece in printed.pieces(lines):
+                    click.echo(encoded(piece), nl=False)
         else:
             for line in lines:
                 print_line(line)
             log.end()
-            for name in sorted({*formats} - {"jsonl"}):
-                names = Names(run.numbered)
-                formats_module.write(name, log.lines(), run.folder, names)
+            for name in sorted({*formats}):
+                FORMATS[name].write(log.lines(), run.folder, Names(run.numbered))
             pictures.finish(lambda: named(log, run.numbered), rows)
             log.finish()
     run.finish()
@@ -187,7 +190,7 @@ def localize(
 
 def _save_masks(folder: Path, stem: str, found: Localization) -> list[str | None]:
     """Write the masks of an image; their files as seen from the folder, None without an object."""
-    from ..output.formats import save_mask
+    from ..output.arrays import save_mask
 
     files: list[str | None] = []
     for index, box, mask in zip(found.classes, found.boxes, found.masks, strict=True):

@@ -72,7 +72,7 @@ class Pictures:
 
     def save_maps(self, stem: str, explained: Explained) -> None:
         """Write the maps of one image."""
-        from ..output.formats import save_maps
+        from ..output.arrays import save_maps
 
         for (title, result), path in zip(explained.items(), self._files(stem), strict=True):
             if result.value is None:

@@ -1,0 +1,41 @@
+"""``csv``: a table with a row for each class of each image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+
+from .format import Line, Table
+
+COLUMNS = (
+    *("image", "width", "height", "class", "label", "score", "x0", "y0", "x1", "y1"),
+    *("recipe", "error"),
+)
+"""Of the table."""
+
+
+def csv_table(lines: Iterable[Line]) -> Iterator[str]:
+    """CSV (RFC 4180, but lines end in a line feed): one row for each class of each image.
+
+    The columns are `COLUMNS`; the box is as in the lines, x1 and y1 exclusive, and empty where
+    nothing was found. An image that failed has one row with its error.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in lines:
+        size = [line["image"], line.get("width"), line.get("height")]
+        for result in line.get("results", ()):
+            box = result["box"] or [None] * 4
+            found = [result["class"], result["label"], result["score"], *box, result["recipe"]]
+            writer.writerow([*size, *found, None])
+        if "error" in line:
+            writer.writerow([*size, *[None] * 8, line["error"]])
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()
+
+
+FORMAT = Table("csv", "boxes.csv", "boxes.csv", csv_table)

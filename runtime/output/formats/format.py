@@ -1,0 +1,91 @@
+"""What a format of results is: how it is written from the lines of ``localize``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ...files import folder, whole_file
+from ..names import Names
+
+Line = dict[str, Any]
+"""What was found in one image, as ``localize`` prints it; coordinates are pixels of the upright
+original."""
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8, with file names in it as the bytes that they are."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of the table. Lines are taken one by one, and none is held.
+
+    Attributes:
+        name: as users write it.
+        help: what is written, for the command's help: ``boxes.csv``.
+    """
+
+    name: str
+    help: str
+
+    def write(self, lines: Iterable[Line], target: Path, names: Names) -> None:
+        """Write the lines; every file is whole or absent.
+
+        Args:
+            lines: of all images, in order.
+            target: an existing folder.
+            names: a new one, which names files as the images' other files are named.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Table(Format):
+    """A format that is one text, which can be printed as well.
+
+    Attributes:
+        file: its name in the folder; empty: the log of the run has it already.
+        pieces: the text, piece by piece.
+    """
+
+    file: str
+    pieces: Callable[[Iterable[Line]], Iterator[str]]
+
+    def write(self, lines: Iterable[Line], target: Path, names: Names) -> None:
+        """Write the text."""
+        if not self.file:
+            return
+        with whole_file(target / self.file) as file:
+            for piece in self.pieces(lines):
+                file.write(encoded(piece))
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder(Format):
+    """A format that is one file for each image in which the run did not fail.
+
+    Attributes:
+        inside: the folder for them, below the run's.
+        suffix: of each file, with its dot.
+        content: of the file of a line.
+    """
+
+    inside: str
+    suffix: str
+    content: Callable[[Line], bytes]
+
+    def write(self, lines: Iterable[Line], target: Path, names: Names) -> None:
+        """Write the files."""
+        made = folder(target / self.inside)
+        for line in lines:
+            name = names.take(line["image"])
+            if "results" in line:
+                with whole_file(made / f"{name}{self.suffix}") as file:
+                    file.write(self.content(line))
