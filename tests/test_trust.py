@@ -15,7 +15,9 @@ import onnx_ir as ir
 import pytest
 from backlit.export import export
 from backlit.export.trust import complete, perturb, pointing, randomise, sample, similarity
-from backlit.export.trust import run as trust
+from backlit.export.trust.questions.completeness import with_gradient
+from backlit.export.trust.questions.perturbation import CENTRED, RANDOM
+from backlit.export.trust.questions.sanity import SHOWN
 from backlit.export.trust.rebuild import classifier as prepared_classifier
 from backlit.runtime import Session
 from backlit.runtime.cli import main
@@ -383,9 +385,7 @@ def test_completeness_converges_with_the_steps(tmp_path: Path) -> None:
     model = small.convnet(size=16)
     export(model, tmp_path / "m.onnx", maps="saliency", verify=False)
     contract = Session(tmp_path / "m.onnx", "cpu").contract
-    other = trust.with_gradient(
-        ir.serde.deserialize_model(model), contract, tmp_path / "gradient.onnx"
-    )
+    other = with_gradient(ir.serde.deserialize_model(model), contract, tmp_path / "gradient.onnx")
     assert other.contract.image.dtype == "float32"
     found = complete.measure(other, noise(6, side=16), np.zeros(6, np.int64), (2, 80))
     errors = {steps: np.median(found.errors(sums)) for steps, sums in found.sums.items()}
@@ -488,7 +488,7 @@ def test_report_with_everything(made: Path) -> None:
     for one in record["sanity"]["maps"].values():
         assert one["cascading"]["spearman"][0] == pytest.approx(1, abs=1e-3)
     orders = record["perturbation"]["orders"]
-    assert list(orders) == ["saliency", "gradcam", trust.RANDOM, trust.CENTRED]
+    assert list(orders) == ["saliency", "gradcam", RANDOM, CENTRED]
     mean = np.mean([row["insertion"]["saliency"] for row in record["per_image"]])
     assert orders["saliency"]["insertion"]["area"] == pytest.approx(mean, rel=1e-4)
     assert set(record["pointing"]["maps"]) == {"saliency", "gradcam", "centre"}
@@ -496,7 +496,7 @@ def test_report_with_everything(made: Path) -> None:
     text = "".join(root.itertext())
     assert "Not measured" not in text
     assert text.count("Does not show") == 5
-    assert sum(1 for _ in root.iter("img")) == 5 * 3 + 2 * 5 * trust.SHOWN
+    assert sum(1 for _ in root.iter("img")) == 5 * 3 + 2 * 5 * SHOWN
 
 
 @pytest.mark.parametrize("separates", [True, False])

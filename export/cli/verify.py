@@ -22,8 +22,7 @@ from ..verify.verify import verify as check_gradient
 from .terminal import status
 
 if TYPE_CHECKING:
-    from ..trust.record import Record
-    from ..trust.run import Watch
+    from ..trust.question import Watch
 
 NAME = "trust.html"
 
@@ -123,16 +122,16 @@ def _report(
     page_path = report if to_file else report / NAME
     output.folder(page_path.parent)
     from ...runtime.drawing.html import html
-    from ..trust import run as trust
-    from ..trust.page import page
+    from ..trust.measure import lines, measure
+    from ..trust.report import report as report_of
 
     classifier = None if source is None else load(source, weights)
     console = Console(stderr=True, highlight=False)
     with _watch(console) as watch:
-        found = trust.measure(file, images, watch, classifier=classifier, samples=limit, seed=seed)
+        found = measure(file, images, watch, classifier=classifier, samples=limit, seed=seed)
     numbers = page_path.with_suffix(".json")
     with output.whole_files(page_path, numbers) as folder:
-        (folder / page_path.name).write_text(html(page(found)), encoding="utf-8")
+        (folder / page_path.name).write_text(html(report_of(found)), encoding="utf-8")
         (folder / numbers.name).write_text(json.dumps(found.record, indent=1), encoding="utf-8")
     record = found.record
     if record["source_is_recorded"] is False:
@@ -159,48 +158,6 @@ def _report(
     )
     if record["parity"].get("problems"):
         raise disagreement(record["parity"]["reference"], record["parity"]["problems"])
-
-
-def lines(record: Record) -> list[str]:
-    """What a report found, a line for each section, with thresholds and baselines."""
-    said = []
-    parity, complete, sanity = (record[name] for name in ("parity", "completeness", "sanity"))
-    if "missing" not in parity:
-        word = "agrees" if parity["agrees"] else "DISAGREES"
-        said.append(
-            f"parity: {word} with {parity['reference']}, relative L2 {parity['relative_l2']:.1e}"
-        )
-    if "missing" not in complete:
-        errors = ", ".join(
-            f"{100 * error:.1f} % at {steps}"
-            for steps, error in zip(complete["steps"], complete["median"], strict=True)
-        )
-        said.append(
-            f"completeness: off by {errors} steps; one gradient {100 * complete['plain']:.1f} %"
-        )
-    for name, one in sanity.get("maps", {}).items():
-        upper, most = one["upper"]["spearman"], one["threshold"]["spearman"]
-        if upper is None:
-            said.append(f"sanity: {name} {one['verdict']}: its maps came out flat")
-            continue
-        said.append(
-            f"sanity: {name} {one['verdict']}: rank correlation {upper:.3f}, threshold {most:.3f} "
-            f"(half way from that of different images, {one['floor']['spearman']:.3f}, to 1)"
-        )
-    if sanity.get("separates") is False:
-        said.append("sanity: the control did not fail, so here the check tells little")
-    for name, one in record["perturbation"]["orders"].items():
-        said.append(
-            f"{name}: insertion {one['insertion']['area']:.3f}, deletion "
-            f"{one['deletion']['area']:.3f}"
-        )
-    for name, one in record["pointing"].get("maps", {}).items():
-        said.append(f"pointing game: {name} {100 * one['accuracy']:.1f} %")
-    return said + [
-        f"{name}: not measured: {record[name]['missing']}"
-        for name in ("parity", "completeness", "sanity", "pointing")
-        if "missing" in record[name]
-    ]
 
 
 @contextmanager

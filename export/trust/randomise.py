@@ -38,7 +38,7 @@ from ...runtime.contract import Contract, Relu
 from ...runtime.errors import ModelError, OptionError
 from ..autodiff.backward import path
 from ..graph.weights import detach, session
-from .rebuild import classifier, remade
+from .rebuild import classifier, rebuilt
 from .similarity import METRICS, Reference
 
 Array = npt.NDArray[Any]
@@ -208,7 +208,7 @@ def sanity_check(
     for key, chosen in distinct.items():
         row: dict[str, dict[str, Array]] = {}
         for relu, wanted in rules:
-            graph = remade(
+            graph = rebuilt(
                 source, contract, list(wanted), relu,
                 lambda graph, *_, chosen=chosen: redraw(graph, chosen, seed),
             )  # fmt: skip
@@ -262,7 +262,7 @@ def mean(values: Array) -> float:
 def _guided(source: ir.Model, contract: Contract) -> ort.InferenceSession | None:
     """Guided backpropagation of the source; None if it has no rectifiers."""
     try:
-        return session(detach(remade(source, contract, ["saliency"], "guided")))
+        return session(detach(rebuilt(source, contract, ["saliency"], "guided")))
     except OptionError:
         return None
 

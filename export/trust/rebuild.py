@@ -1,4 +1,4 @@
-"""A file's graph made again of its source: with another rule of ReLU, other maps, other weights."""
+"""A file's graph built again of its source: another rule of ReLU, other maps, other weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Change = Callable[[ir.Graph, ir.Value, ir.Value], None]
 """What is done to the classifier, its image input and its scores, before it is differentiated."""
 
 
-def remade(
+def rebuilt(
     source: ir.Model,
     contract: Contract,
     maps: Sequence[str],

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...runtime.drawing.html import Case, Gallery, Part, Picture, Report, jpeg
-from . import parts as trust_parts
-from .record import Record
-from .run import SHOWN, Findings
+from .measure import Findings
+from .numbers import Record, three
+from .pictures import overlay
+from .questions.sanity import UNSEPARATED
+from .questions.table import QUESTIONS
 
 _PICTURE_BYTES = 1_150_000
 """All pictures of a page, before base64 makes them a third longer; the rest is some 60 kB."""
 
 _MOST_SHOWN = 60
-_SHORT = ("gradient", "completeness", "sanity check", "pixels", "pointing game")
 
 
-def page(found: Findings) -> Report:
+def report(found: Findings) -> Report:
     """The page."""
-    record = found.record
-    count = min(_MOST_SHOWN, len(found.sampling.samples))
-    strips = 0 if found.sanity is None else 2 * 5 * SHOWN
-    most = min(12_000, _PICTURE_BYTES // (count * (1 + len(found.maps)) + strips))
+    record, study = found.record, found.study
+    count = min(_MOST_SHOWN, len(study.sampling.samples))
+    pictures = count * (1 + len(study.maps))
+    pictures += sum(row.pictures(found.answers[row.name]) for row in QUESTIONS)
+    most = min(12_000, _PICTURE_BYTES // pictures)
     images = record["images"]
     facts = [
         ("file", f"{record['file']} (SHA-256 {record['file_sha256'][:16]})"),
@@ -32,20 +34,20 @@ def page(found: Findings) -> Report:
         *(("note", note) for note in images["notes"][:20]),
     ]  # fmt: skip
     parts = (
-        trust_parts.parity(record["parity"]),
-        trust_parts.completeness(record["completeness"], record["precision"]),
-        trust_parts.sanity(record["sanity"], found, most), trust_parts.perturbation(record),
-        trust_parts.pointing(record["pointing"], record["maps"]),
+        *(row.part(found.answers[row.name], study, most) for row in QUESTIONS),
         Part(
             "The images",
             (f"{count} of them, each with its top class and the maps of that class.",),
             (Gallery("", tuple(_cases(found, most))),),
         ),
-    )  # fmt: skip
+    )
     return Report(
         title=f"Reasons to trust {record['file']}",
         summary=_summary(record),
-        facts=(*facts, *zip(_SHORT, (part.verdict for part in parts), strict=False)),
+        facts=(
+            *facts,
+            *((row.short, part.verdict) for row, part in zip(QUESTIONS, parts, strict=False)),
+        ),
         sections=parts,
         footer=f"backlit {record['backlit']}: backlit verify --report. The same numbers stand in "
         "the JSON file beside this page.",
@@ -67,7 +69,7 @@ def _summary(record: Record) -> str:
     }  # fmt: skip
     found = [f"{said[key]}: {', '.join(by_verdict[key])}." for key in said if key in by_verdict]
     if sanity["separates"] is not True:
-        found.append(f"But {trust_parts.UNSEPARATED[sanity['separates']]}.")
+        found.append(f"But {UNSEPARATED[sanity['separates']]}.")
     return " ".join([f"The gradient {word} the classifier's own.", *found])
 
 
@@ -79,17 +81,15 @@ def _source(record: Record) -> str:
 
 
 def _cases(found: Findings, most: int) -> Iterator[Case]:
-    shown = found.sampling.samples[:_MOST_SHOWN]
+    shown = found.study.sampling.samples[:_MOST_SHOWN]
+    first = next(iter(found.study.maps))
     for n, (one, row) in enumerate(zip(shown, found.record["per_image"], strict=False)):
         label = row["label"] or f"class {row['class']}"
         pictures = [(one.picture, "image")]
-        pictures += [(trust_parts.overlay(one, maps[n]), name) for name, maps in found.maps.items()]
-        areas = ", ".join(
-            f"{kind} {trust_parts.three(row[kind][next(iter(found.maps))])}"
-            for kind in ("insertion", "deletion")
-        )
+        pictures += [(overlay(one, maps[n]), name) for name, maps in found.study.maps.items()]
+        areas = ", ".join(f"{kind} {three(row[kind][first])}" for kind in ("insertion", "deletion"))
         yield Case(
             one.name,
-            f"{label}, probability {row['probability']:.2f}. {next(iter(found.maps))}: {areas}.",
+            f"{label}, probability {row['probability']:.2f}. {first}: {areas}.",
             tuple(Picture(jpeg(p, most), f"{one.name}: {text}") for p, text in pictures),
         )

@@ -1,0 +1,1 @@
+"""The questions of a trust report: one file and one row each."""
