@@ -72,7 +72,7 @@ def write_linear_file(
     bias = rng.standard_normal(classes).astype(np.float32)
     colour = colour or ("RGB" if channels == 3 else "grey")
     contract = Contract(
-        tool="test",
+        tool="test 0",
         source=Source("linear", "0" * 64),
         image=ImageInput(
             dtype=dtype,
