@@ -158,7 +158,7 @@ def test_tiny_and_huge_gradients_survive(factor: float, tmp_path: Path) -> None:
 
 
 def test_weights_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backlit.export.build.LARGE", 1000)
+    monkeypatch.setattr("backlit.export.write.LARGE", 1000)
     (tmp_path / "large").mkdir()
     large = made(convnet(), tmp_path / "large")[1]
     monkeypatch.undo()

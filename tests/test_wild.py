@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from backlit.export import build, differentiate, export
+from backlit.export import differentiate, export, write
 from backlit.export.graph.protos import with_output
 from backlit.export.rules import pooling
 from backlit.runtime import Session
@@ -295,7 +295,7 @@ def test_external_data_is_read_and_written(tmp_path: Path, monkeypatch: pytest.M
     ir.save(ir.from_proto(small.convnet()), folder / "m.onnx", external_data="m.weights")
     assert (folder / "m.weights").is_file()
     export(folder / "m.onnx", tmp_path / "whole.onnx")
-    monkeypatch.setattr(build, "LARGE", 1000)
+    monkeypatch.setattr(write, "LARGE", 1000)
     report = export(folder / "m.onnx", tmp_path / "parts.onnx")
     files = {"source", "whole.onnx", "parts.onnx", "parts.onnx.data"}
     assert {f.name for f in tmp_path.iterdir()} == files

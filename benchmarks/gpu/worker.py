@@ -115,7 +115,6 @@ def forward(job: Job, case: Case, mode: str) -> Callable[[], Any]:
 def _open(job: Job, file: Path, profile: str | None = None) -> Any:
     """A session of ONNX Runtime on the job's provider, with Backlit's options for it."""
     import onnxruntime as ort
-    from backlit.runtime.backend import options as provider_options
     from backlit.runtime.backend import probing, sessions
     from backlit.runtime.backend.providers import table
 
@@ -127,9 +126,9 @@ def _open(job: Job, file: Path, profile: str | None = None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, job.threads
     options.enable_profiling, options.profile_file_prefix = True, profile
-    name = table.PROVIDERS[job.provider]
-    chosen = provider_options.merged(job.provider, job.options)
-    return ort.InferenceSession(str(file), options, providers=[(name, chosen)])
+    row = table.PROVIDERS[job.provider]
+    chosen = row.settings(job.options.get(job.provider, {}), None)
+    return ort.InferenceSession(str(file), options, providers=[(row.full, chosen)])
 
 
 def bound(
