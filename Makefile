@@ -7,7 +7,7 @@ ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
 
-.PHONY: demo test lint openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision clean
+.PHONY: demo test lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -37,6 +37,16 @@ lint: .venv/ready-test .typing/ready
 ifeq ($(ORT),gpu)
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[gpu,tensorrt-check]"
 endif
+	touch $@
+
+# The site, in .docs/site; a warning or a broken link is an error. It needs no torch.
+docs: .venv/ready-docs
+	$(BIN)/python docs/generate.py .docs
+	cd .docs && ../$(BIN)/zensical build --strict -f zensical.toml
+	$(BIN)/python docs/links.py .docs/site
+
+.venv/ready-docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --group docs
 	touch $@
 
 # The tests of OpenVINO, which make test skips, and those of the code that it shares.
@@ -76,11 +86,11 @@ throughput: .venv/ready-test
 	$(BIN)/python -m benchmarks.throughput $(FOLDER)
 
 # Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
-# models/BENCH.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
+# docs/measured/bench.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
 bench: .venv/ready-test $(if $(filter gpu,$(ORT)),$(OPENVINO)/ready)
 	$(BIN)/python -m benchmarks.bench.suite --only "$(ONLY)"
 
-# Backlit on an NVIDIA GPU beside PyTorch and captum, into models/GPU.md and models/GPU.json; goes on
+# Backlit on an NVIDIA GPU beside PyTorch and captum, into docs/measured/gpu.md and gpu.json; goes on
 # where it stopped. make gpu-bench ARGS="--only resnet50 --minutes 9"
 gpu-bench: .venv/ready-test
 	$(BIN)/python -m benchmarks.gpu.bench $(ARGS)
@@ -95,4 +105,4 @@ precision: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.precision.run
 
 clean:
-	rm -rf .venv $(OPENVINO) .typing .arrows out build *.egg-info
+	rm -rf .venv $(OPENVINO) .typing .arrows .docs out build *.egg-info

@@ -1,11 +1,12 @@
 """Where does a trained image classifier look? One ONNX file that says so.
 
->>> import backlit
->>> report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx", verify=False)
->>> session = backlit.Session("tiny.backlit.onnx")
->>> (found,) = session.localize("mug.jpg")
->>> found.boxes[0] is not None
-True
+Examples:
+    >>> import backlit
+    >>> report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx", verify=False)
+    >>> session = backlit.Session("tiny.backlit.onnx")
+    >>> (found,) = session.localize("mug.jpg")
+    >>> found.boxes[0] is not None
+    True
 
 Every name is imported when it is first used, so ``import backlit`` costs next to nothing.
 ``export`` and ``differentiate`` need the extra of that name: ``pip install 'backlit[export]'``.

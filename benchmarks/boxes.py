@@ -85,7 +85,7 @@ def table(found: dict[str, dict[str, dict]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Share of right boxes on labelled photos.")
     parser.add_argument("--limit", type=int, help="only the first so many images")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/boxes.md")
     parser.add_argument("--restart", action="store_true", help="drop what earlier runs left")
     arguments = parser.parse_args()
     if arguments.restart:

@@ -1,21 +1,24 @@
-"""Generated parts of README.md, each between two comments."""
+"""Generated parts of pages in docs/, each between two comments."""
 
 from __future__ import annotations
 
 from benchmarks import ROOT
 
-README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = {"bench": "measured/index.md", "boxes": "boxes.md", "zoo": "measured/torchvision.md"}
+"""Which page has a part."""
 
 
 def put(part: str, name: str) -> None:
-    """Write a part between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``.
+    """Write a part between ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->`` of its page.
 
     Raises:
-        ValueError: the README has no such comments.
+        ValueError: the page has no such comments.
     """
+    page = DOCS / PAGES[name]
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, found, rest = README.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise ValueError(f"README.md has no {begin} ... {end}")
-    README.write_text("\n".join([before + begin, part, end + after]), encoding="utf-8")
+        raise ValueError(f"{page} has no {begin} ... {end}")
+    page.write_text("\n".join([before + begin, part, end + after]), encoding="utf-8")

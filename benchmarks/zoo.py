@@ -4,7 +4,7 @@
 
 Each model is exported in a process of its own, with bounded memory and time; its result is a line
 of out/zoo.jsonl, and what is there is not run again. At the end the tables in README.md and
-models/ZOO.md are written from all results.
+docs/measured/timm.md are written from all results.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ column. Seconds are those of the export without verification, memory the peak of
 verification included."""
 TIMM_CAPTION = """\
 The smallest model of every family (module) of timm, at its own input size (qwen3_vit, gemma4_vit
-and deepseek_vit at 224); the columns are those of the README's table."""
+and deepseek_vit at 224); the columns are those of the table of torchvision's."""
 
 
 def names(library: str) -> list[str]:
@@ -166,7 +166,7 @@ def table(sources: list[str], results: dict[str, dict[str, Any]]) -> tuple[str, 
 
 
 def write(results: dict[str, dict[str, Any]]) -> None:
-    """Write the tables into README.md (between the markers) and models/ZOO.md."""
+    """Write the tables into docs/measured/torchvision.md (between the markers) and docs/measured/timm.md."""
     summary, rows = table(names("torchvision"), results)
     part = "\n".join(
         [f"torchvision's classifiers: {summary}", "", "<details><summary>All of them</summary>", "",
@@ -175,7 +175,7 @@ def write(results: dict[str, dict[str, Any]]) -> None:
     pages.put(part, "zoo")
     summary, rows = table(names("timm"), results)
     page = ["# timm's families", "", f"{summary}", "", TIMM_CAPTION, "", *rows, ""]
-    (ROOT / "models" / "ZOO.md").write_text("\n".join(page), encoding="utf-8")
+    (ROOT / "docs" / "measured" / "timm.md").write_text("\n".join(page), encoding="utf-8")
 
 
 def _natural(text: str) -> list[Any]:

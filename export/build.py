@@ -79,10 +79,11 @@ class _Prepared:
 def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords]) -> ExportReport:
     """Write a trained classifier as one ONNX file that also returns where it looked.
 
-    >>> import backlit
-    >>> report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx", range="0-1")
-    >>> report.contract.verification.cosine > 0.9999
-    True
+    Examples:
+        >>> import backlit
+        >>> report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx", range="0-1")
+        >>> report.contract.verification.cosine > 0.9999
+        True
 
     Args:
         source: path of an ONNX file, ``torchvision:NAME``, ``timm:NAME``,

@@ -40,11 +40,12 @@ def differentiate(
         target: the engine whose favourite operators are used; every engine runs every model.
         without: names of rewrites (rewrites.py) to leave out.
 
-    >>> import onnx
-    >>> from backlit import differentiate
-    >>> made = differentiate(onnx.load("tiny_convnet.onnx"))
-    >>> [output.name for output in made.graph.output][-1]
-    'gradient'
+    Examples:
+        >>> import onnx
+        >>> from backlit import differentiate
+        >>> made = differentiate(onnx.load("tiny_convnet.onnx"))
+        >>> [output.name for output in made.graph.output][-1]
+        'gradient'
 
     Returns:
         The model (opset 20 or later) with one more output ``gradient``, of the input's shape, or

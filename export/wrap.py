@@ -1,4 +1,4 @@
-"""From a classifier to the interface of a Backlit file (specified in the README).
+"""From a classifier to the interface of a Backlit file (docs/file-format.md).
 
 Prologue: uint8 pixels to what the classifier takes. Epilogue: which classes, their seeds, and the
 maximum over channels. Both are ordinary nodes in the same graph, so one file is all there is.

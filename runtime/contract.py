@@ -1,6 +1,6 @@
 """The metadata of a Backlit file: one JSON object under one key, shared by export and runtime.
 
-Standard library only, so that both halves (and anyone else) can read it. The README specifies the
+Standard library only, so that both halves (and anyone else) can read it. docs/file-format.md specifies the
 format; the dataclasses below are that specification as types.
 """
 

@@ -17,16 +17,17 @@ Value = TypeVar("Value")
 class Saliency:
     """Where the classifier looked in one image, for K classes.
 
-    >>> import backlit
-    >>> (found,) = backlit.Session("tiny.backlit.onnx").saliency("mug.jpg", top=3)
-    >>> found.classes.shape, found.scores.shape, found.maps.shape
-    ((3,), (3,), (3, 96, 96))
-    >>> bool((found.scores[:-1] >= found.scores[1:]).all())  # the best first
-    True
-    >>> found.width, found.height
-    (360, 240)
-    >>> found.prepared.map_to_original(found.maps[0]).shape
-    (240, 360)
+    Examples:
+        >>> import backlit
+        >>> (found,) = backlit.Session("tiny.backlit.onnx").saliency("mug.jpg", top=3)
+        >>> found.classes.shape, found.scores.shape, found.maps.shape
+        ((3,), (3,), (3, 96, 96))
+        >>> bool((found.scores[:-1] >= found.scores[1:]).all())  # the best first
+        True
+        >>> found.width, found.height
+        (360, 240)
+        >>> found.prepared.map_to_original(found.maps[0]).shape
+        (240, 360)
 
     Attributes:
         image: path of the image, or None if it was given as pixels.
@@ -56,12 +57,13 @@ class Saliency:
 class Localization:
     """The objects found in one image, one per explained class.
 
-    >>> import backlit
-    >>> (found,) = backlit.Session("tiny.backlit.onnx").localize("mug.jpg", top=2)
-    >>> len(found.boxes), found.masks.shape, found.masks.dtype
-    (2, (2, 240, 360), dtype('bool'))
-    >>> found.map, found.recipe
-    ('features', 'default')
+    Examples:
+        >>> import backlit
+        >>> (found,) = backlit.Session("tiny.backlit.onnx").localize("mug.jpg", top=2)
+        >>> len(found.boxes), found.masks.shape, found.masks.dtype
+        (2, (2, 240, 360), dtype('bool'))
+        >>> found.map, found.recipe
+        ('features', 'default')
 
     Attributes:
         image: the image's path, None if it was given as pixels.

@@ -33,12 +33,13 @@ class Session(Runner):
     ``saliency`` and ``localize`` take images of any size, and give results in the pixels of the
     original. ``run`` and ``run_dlpack`` (`Runner`) take arrays of the file's size.
 
-    >>> import backlit
-    >>> session = backlit.Session("tiny.backlit.onnx")
-    >>> session.contract.image.height, session.contract.score.classes
-    (96, 12)
-    >>> [made.name for made in session.contract.maps]
-    ['saliency', 'features']
+    Examples:
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> session.contract.image.height, session.contract.score.classes
+        (96, 12)
+        >>> [made.name for made in session.contract.maps]
+        ['saliency', 'features']
 
     Attributes:
         path: of the file.
@@ -60,14 +61,15 @@ class Session(Runner):
     ) -> list[Saliency]:
         """Where the classifier looked.
 
-        >>> import backlit
-        >>> session = backlit.Session("tiny.backlit.onnx")
-        >>> (found,) = session.saliency("mug.jpg", top=2)
-        >>> found.maps.shape, found.maps.dtype
-        ((2, 96, 96), dtype('float32'))
-        >>> (coarse,) = session.saliency("mug.jpg", classes=7, map="features")
-        >>> coarse.map, coarse.classes.tolist(), coarse.maps.shape
-        ('features', [7], (1, 96, 96))
+        Examples:
+            >>> import backlit
+            >>> session = backlit.Session("tiny.backlit.onnx")
+            >>> (found,) = session.saliency("mug.jpg", top=2)
+            >>> found.maps.shape, found.maps.dtype
+            ((2, 96, 96), dtype('float32'))
+            >>> (coarse,) = session.saliency("mug.jpg", classes=7, map="features")
+            >>> coarse.map, coarse.classes.tolist(), coarse.maps.shape
+            ('features', [7], (1, 96, 96))
 
         Args:
             images: one or many: paths, Pillow images, arrays uint8 [H,W,3], [H,W] or [N,H,W,3].
@@ -107,17 +109,18 @@ class Session(Runner):
     ) -> list[Localization]:
         """Object boxes and masks from the maps, by GrabCut (paper, section 3.2).
 
-        >>> import backlit
-        >>> session = backlit.Session("tiny.backlit.onnx")
-        >>> (found,) = session.localize("mug.jpg")
-        >>> x0, y0, x1, y1 = found.boxes[0]
-        >>> 0 <= x0 < x1 <= found.width == 360
-        True
-        >>> found.masks.shape
-        (1, 240, 360)
-        >>> (other,) = session.localize("mug.jpg", map="saliency")
-        >>> found.map, other.map
-        ('features', 'saliency')
+        Examples:
+            >>> import backlit
+            >>> session = backlit.Session("tiny.backlit.onnx")
+            >>> (found,) = session.localize("mug.jpg")
+            >>> x0, y0, x1, y1 = found.boxes[0]
+            >>> 0 <= x0 < x1 <= found.width == 360
+            True
+            >>> found.masks.shape
+            (1, 240, 360)
+            >>> (other,) = session.localize("mug.jpg", map="saliency")
+            >>> found.map, other.map
+            ('features', 'saliency')
 
         Args:
             images: as in ``saliency``.

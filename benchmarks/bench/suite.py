@@ -4,7 +4,7 @@
 
 Nine classifiers at 224 pixels on one thread, in batches of 4 and of 1, one class; and five classes
 for three of them. Each case is a file in out/bench; what is there and was measured with the same
-sources is not run again. At the end models/BENCH.md is written from all of them.
+sources is not run again. At the end docs/measured/bench.md is written from all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmarks import (
 )
 
 RESULTS = ROOT / "out" / "bench"
-PAGE = ROOT / "models" / "BENCH.md"
+PAGE = ROOT / "docs" / "measured" / "bench.md"
 OPENVINO = ROOT / ".venv-openvino" / "bin" / "python"
 SIZE = 224
 MODELS = (
@@ -208,7 +208,7 @@ def slopes(done: dict[tuple[int, int], list[Case]]) -> list[str]:
 
 
 def page(found: list[dict[str, Any]], mixed: bool) -> str:
-    """models/BENCH.md."""
+    """docs/measured/bench.md."""
     done: dict[tuple[int, int], list[Case]] = {}
     for kept in found:
         case = Case.read(kept["case"])
@@ -251,7 +251,7 @@ def page(found: list[dict[str, Any]], mixed: bool) -> str:
 
 
 def short(found: list[dict[str, Any]]) -> str:
-    """The README's table: ratios at batch 4 and batch 1."""
+    """The table of docs/measured/index.md: ratios at batch 4 and batch 1."""
     cases = [Case.read(kept["case"]) for kept in found]
     one = {(case.model, case.batch): case for case in cases if case.k == 1}
     lines = [f"| | {' | '.join(SHORT)} |", "|---" + "|--:" * len(SHORT) + "|"]

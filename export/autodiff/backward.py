@@ -81,7 +81,7 @@ def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOperatorError:
     lines = [f"  {kind} ({len(names)}): {', '.join(names)}" for kind, names in by_type.items()]
     return UnsupportedOperatorError(
         "no backward rule for these operators between image and scores:\n" + "\n".join(lines),
-        "replace them in the model, or add a rule (README, 'Adding an operator'); "
+        "replace them in the model, or add a rule (docs/adding-an-operator.md); "
         "`backlit ops` lists the operators that have one.",
     )
 

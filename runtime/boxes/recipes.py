@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 class Recipe:
     """How a map becomes a box.
 
-    >>> import backlit, dataclasses
-    >>> coarser = dataclasses.replace(backlit.RECIPES["default"], name="coarser", smoothing=0.06)
-    >>> session = backlit.Session("tiny.backlit.onnx")
-    >>> (found,) = session.localize("mug.jpg", recipe=coarser)
-    >>> found.recipe
-    'coarser'
+    Examples:
+        >>> import backlit, dataclasses
+        >>> coarser = dataclasses.replace(backlit.RECIPES["default"], name="coarser", smoothing=0.06)
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> (found,) = session.localize("mug.jpg", recipe=coarser)
+        >>> found.recipe
+        'coarser'
 
     Attributes:
         name: key in `RECIPES`.
@@ -110,7 +111,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         # The class's own defaults: round numbers from a flat optimum on photos, checked on small
-        # objects off the centre, where a nearly full box is no good (models/BOXES.md).
+        # objects off the centre, where a nearly full box is no good (docs/measured/boxes.md).
         Recipe(name="default", otherwise="pixels"),
         # The best of the image's own gradient.
         _PIXELS,
@@ -124,9 +125,10 @@ RECIPES: dict[str, Recipe] = {
 }
 """Every recipe by name.
 
->>> import backlit
->>> list(backlit.RECIPES)
-['default', 'pixels', 'paper', 'textbook', 'threshold', 'pixels-threshold']
+Examples:
+    >>> import backlit
+    >>> list(backlit.RECIPES)
+    ['default', 'pixels', 'paper', 'textbook', 'threshold', 'pixels-threshold']
 """
 
 
