@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .export.build import ExportReport, differentiate, export
+    from .export.build import ExportOptions, ExportReport, differentiate, export
     from .runtime.boxes.recipes import RECIPES, Recipe
     from .runtime.errors import (
         BacklitError,
@@ -34,20 +34,26 @@ if TYPE_CHECKING:
         UnsupportedOperatorError,
         VerificationError,
     )
+    from .runtime.maps.integrated_gradients import IntegratedGradients
+    from .runtime.maps.kinds import KINDS
+    from .runtime.maps.smoothgrad import SmoothGrad
     from .runtime.results import Localization, Saliency
     from .runtime.session import Session
 
     __version__: str
 
 __all__ = [
+    "KINDS",
     "RECIPES",
     "BacklitError",
     "BacklitWarning",
     "ClassError",
     "ContractError",
     "DatasetError",
+    "ExportOptions",
     "ExportReport",
     "ImageError",
+    "IntegratedGradients",
     "Localization",
     "ModelError",
     "OptionError",
@@ -56,6 +62,7 @@ __all__ = [
     "Recipe",
     "Saliency",
     "Session",
+    "SmoothGrad",
     "UnsupportedOperatorError",
     "VerificationError",
     "__version__",
@@ -64,8 +71,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    ".export": ("ExportReport", "differentiate"),
+    ".export": ("ExportOptions", "ExportReport", "differentiate"),
     ".runtime.boxes.recipes": ("RECIPES", "Recipe"),
+    ".runtime.maps.integrated_gradients": ("IntegratedGradients",),
+    ".runtime.maps.kinds": ("KINDS",),
+    ".runtime.maps.smoothgrad": ("SmoothGrad",),
     ".runtime.results": ("Localization", "Saliency"),
     ".runtime.session": ("Session",),
     ".runtime.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),

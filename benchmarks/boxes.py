@@ -4,7 +4,7 @@
 
 Exports SqueezeNet 1.1 and MobileNetV2, runs ``backlit evaluate`` on the ILSVRC photos of the shared
 data (the folder in BACKLIT_SHARED, else ``shared`` beside the repository) once per recipe, into
-out/boxes, and prints a table; ``--write`` puts it into the README. A run that was stopped goes on.
+out/boxes, and prints a table; ``--write`` puts it into docs/boxes.md. A stopped run goes on.
 The photos are an easy, squashed sample, and the default was tuned on them: the figures compare
 recipes with each other and with nothing else.
 """

@@ -23,11 +23,11 @@ REPOSITORY = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 def commands() -> str:
     """Each command's help, as it prints it."""
     parts = []
+    parent = click.Context(main, info_name="backlit", **main.context_settings)
     for name in COMMANDS:
-        command = main.get_command(click.Context(main), name)
+        command = main.get_command(parent, name)
         if command is None:
             raise ValueError(f"there is no command {name}")
-        parent = click.Context(main, info_name="backlit")
         context = click.Context(
             command, info_name=name, parent=parent, max_content_width=100, terminal_width=100
         )

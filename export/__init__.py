@@ -10,9 +10,9 @@ import sys
 import types
 from typing import Any
 
-from .build import ExportReport, differentiate, export
+from .build import ExportOptions, ExportReport, differentiate, export
 
-__all__ = ["ExportReport", "differentiate", "export"]
+__all__ = ["ExportOptions", "ExportReport", "differentiate", "export"]
 
 
 class _Callable(types.ModuleType):

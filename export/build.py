@@ -38,12 +38,20 @@ _LONG: dict[str, schema.Precision] = {"fp16": "float16", "bf16": "bfloat16"}
 class ExportReport:
     """What an export did.
 
+    Examples:
+        >>> import backlit
+        >>> report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx", verify=False)
+        >>> report.nodes > report.forward, report.bytes > 500_000, report.refused
+        (True, True, ())
+
     Attributes:
         path: the file written.
         contract: its metadata, the verification's result included.
-        nodes: operators in the graph; forward: those of the classifier before.
+        nodes: operators in the graph.
+        forward: operators of the classifier before.
         bytes: size of the file.
-        seconds: for the whole export; verification's share in ``verify_seconds``.
+        seconds: for the whole export.
+        verify_seconds: verification's share of them.
         refused: nodes that TensorRT would refuse, with the reason (empty: none).
     """
 
@@ -90,6 +98,10 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
             ``package.module:callable``, an ``nn.Module``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         path: the file to write; it appears complete or not at all.
         options: the fields of `ExportOptions`.
+
+    Returns:
+        What was written: its metadata with the verification's result, its size, and the nodes that
+        TensorRT would refuse.
 
     Raises:
         ModelError: the source cannot be read or differentiated.

@@ -12,11 +12,22 @@ from .graph.rewrites import Target, chosen
 from .maps.table import MAPS
 
 Half = Literal["fp16", "bf16"]
+Range = Literal["0-1", "0-255"]
+Resize = Literal["stretch", "crop"]
+Input = Literal["uint8", "float32"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Options of ``export``.
+    """Options of ``export``, which takes each as a keyword.
+
+    Examples:
+        >>> import backlit
+        >>> try:
+        ...     backlit.ExportOptions(range="0-9")
+        ... except backlit.OptionError as error:
+        ...     print(error.problem)
+        range='0-9' is no choice.
 
     Attributes:
         size: pixels, height and width or one number for both; None: the model's own.
@@ -48,11 +59,11 @@ class ExportOptions:
     size: int | tuple[int, int] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
-    range: Literal["0-1", "0-255"] | None = None
+    range: Range | None = None
     bgr: bool = False
-    resize: Literal["stretch", "crop"] = "stretch"
+    resize: Resize = "stretch"
     labels: Sequence[str] | None = None
-    input: Literal["uint8", "float32"] = "uint8"
+    input: Input = "uint8"
     maps: str | Sequence[str] = ("saliency", "features")
     output_name: str | None = None
     relu: Relu = "gradient"
@@ -65,6 +76,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         known_relu(self.relu)
         chosen(self.target, self.without)
+        for field in dataclasses.fields(self):
+            _check_choice(field.name, getattr(self, field.name))
         names = self.map_names
         unknown = [name for name in names if name not in MAPS]
         if unknown or not names or len(set(names)) < len(names):
@@ -95,11 +108,11 @@ class Keywords(TypedDict, total=False):
     size: int | tuple[int, int] | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
-    range: Literal["0-1", "0-255"] | None
+    range: Range | None
     bgr: bool
-    resize: Literal["stretch", "crop"]
+    resize: Resize
     labels: Sequence[str] | None
-    input: Literal["uint8", "float32"]
+    input: Input
     maps: str | Sequence[str]
     output_name: str | None
     relu: Relu
@@ -108,6 +121,21 @@ class Keywords(TypedDict, total=False):
     target: Target
     without: Collection[str]
     verify: bool
+
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "range": (None, *get_args(Range)),
+    "resize": get_args(Resize),
+    "input": get_args(Input),
+    "precision": (None, *get_args(Half)),
+}
+
+
+def _check_choice(name: str, value: object) -> None:
+    choices = _CHOICES.get(name)
+    if choices is not None and value not in choices:
+        named = [repr(choice) for choice in choices]
+        raise OptionError(f"{name}={value!r} is no choice.", f"choose among {', '.join(named)}.")
 
 
 def known_relu(relu: str) -> None:

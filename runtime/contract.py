@@ -1,7 +1,7 @@
 """The metadata of a Backlit file: one JSON object under one key, shared by export and runtime.
 
-Standard library only, so that both halves (and anyone else) can read it. docs/file-format.md specifies the
-format; the dataclasses below are that specification as types.
+Standard library only, so that both halves (and anyone else) can read it. docs/file-format.md
+specifies the format; the dataclasses below are that specification as types.
 """
 
 from __future__ import annotations

@@ -12,6 +12,21 @@ from collections.abc import Iterable
 class BacklitError(Exception):
     """Base of every error Backlit raises on purpose.
 
+    Examples:
+        >>> import backlit
+        >>> try:
+        ...     backlit.Session("nowhere.onnx")
+        ... except backlit.BacklitError as error:
+        ...     print(error.problem)
+        ...     print(error.exit_code)
+        nowhere.onnx does not exist.
+        1
+
+    Attributes:
+        problem: what is wrong, with names and numbers.
+        fix: what to do about it, as an instruction.
+        exit_code: of a command that ends with it: 1, 2 for options, 3 for a wrong gradient.
+
     Args:
         problem: what is wrong, with names and numbers.
         fix: what to do about it, as an instruction.
@@ -29,51 +44,157 @@ class BacklitError(Exception):
 
 
 class ModelError(BacklitError):
-    """A model file or object cannot be read or is not what it should be."""
+    """A model file or object cannot be read or is not what it should be.
+
+    Examples:
+        >>> import backlit
+        >>> from pathlib import Path
+        >>> written = Path("notes.onnx").write_text("no model")
+        >>> try:
+        ...     backlit.Session("notes.onnx")
+        ... except backlit.ModelError as error:
+        ...     print(error.problem)
+        notes.onnx is not an ONNX file, or it is damaged or truncated.
+    """
 
 
 class ContractError(ModelError):
-    """The metadata of a Backlit file is missing, damaged or of another schema."""
+    """The metadata of a Backlit file is missing, damaged or of another schema.
+
+    Examples:
+        >>> import backlit
+        >>> try:
+        ...     backlit.Session("tiny_convnet.onnx")
+        ... except backlit.ContractError as error:
+        ...     print(error.fix)
+        export it first: backlit export tiny_convnet.onnx -o model.backlit.onnx
+    """
 
 
 class UnsupportedOperatorError(ModelError):
-    """Operators between image and scores cannot be differentiated."""
+    """Operators between image and scores cannot be differentiated.
+
+    Examples:
+        >>> import backlit, onnx
+        >>> model = onnx.load("tiny_convnet.onnx")
+        >>> for node in model.graph.node:
+        ...     if node.op_type == "Relu":
+        ...         node.op_type, node.domain = "Swirl", "my.own"
+        >>> model.opset_import.extend([onnx.helper.make_opsetid("my.own", 1)])
+        >>> try:
+        ...     backlit.export(model, "new.backlit.onnx", size=96)
+        ... except backlit.UnsupportedOperatorError as error:
+        ...     print(error.problem.splitlines()[0])
+        no backward rule for these operators between image and scores:
+    """
 
 
 class VerificationError(BacklitError):
-    """The exported gradient disagrees with the reference."""
+    """The exported gradient disagrees with the reference; no file is written.
+
+    Examples:
+        >>> import backlit
+        >>> try:
+        ...     report = backlit.export("tiny_convnet.onnx", "tiny.backlit.onnx")
+        ... except backlit.VerificationError as error:
+        ...     print(error)
+        >>> backlit.VerificationError.exit_code
+        3
+    """
 
     exit_code = 3
 
 
 class ProviderError(BacklitError):
-    """An execution provider that was asked for did not load."""
+    """An execution provider that was asked for did not load.
+
+    Examples:
+        >>> import backlit
+        >>> try:
+        ...     session = backlit.Session("tiny.backlit.onnx", providers="cuda")
+        ... except backlit.ProviderError as error:
+        ...     session = backlit.Session("tiny.backlit.onnx", providers="cpu")
+        >>> session.provider in ("cuda", "cpu")
+        True
+    """
 
 
 class ImageError(BacklitError):
-    """An image cannot be read."""
+    """An image cannot be read.
+
+    Examples:
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> try:
+        ...     session.saliency("absent.jpg")
+        ... except backlit.ImageError as error:
+        ...     print(error.problem)
+        absent.jpg does not exist.
+    """
 
 
 class ClassError(BacklitError):
-    """A class index or label does not exist."""
+    """A class index or label does not exist.
+
+    Examples:
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> try:
+        ...     session.saliency("mug.jpg", classes=99)
+        ... except backlit.ClassError as error:
+        ...     print(error.problem)
+        class 99 is out of range: the file has classes 0 to 11.
+    """
 
 
 class DatasetError(BacklitError):
-    """A data set is incomplete, malformed, or does not fit the classifier."""
+    """A data set is incomplete, malformed, or does not fit the classifier.
+
+    Raised by ``backlit evaluate``, whose exit code it is.
+
+    Examples:
+        >>> import backlit
+        >>> backlit.DatasetError.exit_code
+        1
+    """
 
 
 class OutputError(BacklitError):
-    """A result cannot be written."""
+    """A result cannot be written.
+
+    Examples:
+        >>> import backlit
+        >>> try:
+        ...     backlit.export("tiny_convnet.onnx", "mug.jpg/tiny.backlit.onnx")
+        ... except backlit.OutputError as error:
+        ...     print(error.problem)
+        mug.jpg cannot be made: mug.jpg is a file.
+    """
 
 
 class OptionError(BacklitError):
-    """Options contradict each other or do not fit the model."""
+    """Options contradict each other or do not fit the model.
+
+    Examples:
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> try:
+        ...     session.saliency("mug.jpg", map="ig")
+        ... except backlit.OptionError as error:
+        ...     print(error.fix)
+        export it with --maps saliency,features,gradient.
+    """
 
     exit_code = 2
 
 
 class BacklitWarning(UserWarning):
-    """Something that a run goes on in spite of; the command line shows it on stderr."""
+    """Something that a run goes on in spite of; the command line shows it on stderr.
+
+    Examples:
+        >>> import backlit, warnings
+        >>> warnings.simplefilter("error", backlit.BacklitWarning)  # or "ignore"
+    """
 
 
 def no_map(name: str, has: Iterable[str]) -> OptionError:

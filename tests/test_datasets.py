@@ -99,7 +99,7 @@ def test_ilsvrc_from_elsewhere(tmp_path: Path) -> None:
 def test_ilsvrc_leaves_out_missing_images_and_says_so(tmp_path: Path) -> None:
     synsets(tmp_path)
     ilsvrc(tmp_path, ROWS)
-    with pytest.raises(DatasetError, match=r"(?s)none of the 2 images.*--images"):
+    with pytest.raises(DatasetError, match=r"(?s)none of the 2 images.*--image-folder"):
         datasets.read(tmp_path, None, 1000)
     picture(tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG")
     found = datasets.read(tmp_path, None, 1000)

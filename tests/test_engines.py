@@ -466,7 +466,7 @@ def test_build_says_what_is_wrong(command, file, tmp_path, monkeypatch):
     monkeypatch.setenv("BACKLIT_CACHE", f"{file.path}/below/a/file")
     result, lines, _ = command(file.path)
     assert (result.exit_code, lines) == (1, [])
-    assert result.stderr.startswith("warning: The engine cache cannot be written.")
+    assert result.stderr.startswith("warning: the engine cache cannot be written.")
     assert "error: " in result.stderr
 
 

@@ -78,7 +78,7 @@ def command(folder: Path, *more: str, device: str = "cpu") -> int:
 
 
 def kept(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "GPU.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "gpu.json").read_text())
     return found
 
 
@@ -113,7 +113,7 @@ def test_parity_is_measured_against_the_cpu_and_float64(out: Path) -> None:
 
 
 def test_the_page(out: Path) -> None:
-    text = (out / "GPU.md").read_text()
+    text = (out / "gpu.md").read_text()
     assert "**No GPU**: a rehearsal on the CPU provider." in text
     assert "TF32 in float32 products and convolutions: on, for everyone." in text
     row = re.search(rf"^\| {MODEL} \| 3 \| (\d+) \| (\d+) \((.*)\) \| \d+ \| .*\|$", text, re.M)
@@ -174,7 +174,7 @@ def test_a_run_that_is_out_of_time_keeps_what_is_done(
     assert command(folder, "--minutes", "0", "--files", str(files.parent)) == 1  # no page
     assert "out of time: the same command goes on" in capfd.readouterr().err
     assert not list(folder.glob("cpu/*-k2.json"))
-    assert not (folder / "GPU.md").exists()
+    assert not (folder / "gpu.md").exists()
     over = Pool(deadline=time.monotonic() - 1)
     job, _ = gpu_case.jobs("fp32", ["cpu"], "cpu", True, 1)["backlit-cpu"]
     with pytest.raises(OutOfTime):
@@ -210,7 +210,7 @@ def test_wrong_maps_get_no_speeds(
     assert command(folder, "--files", str(garbled(files, tmp_path / "files", *names))) == 3
     said = capfd.readouterr().err
     assert f"REFUSED {MODEL}: backlit-cpu, fp32: {why}" in said
-    assert "GPU.md is not written: there are no speeds of right maps" in said
+    assert "gpu.md is not written: there are no speeds of right maps" in said
     assert not list(folder.glob("GPU.*"))
     assert not list(folder.glob("**/*-k2.json"))
 
@@ -225,7 +225,7 @@ def test_speeds_measured_before_the_maps_went_wrong_are_not_written(
     parity["lines"][0] |= {"good": False, "map": None}
     record.write(f"parity-{PEERS}.perceptron", parity)
     assert gpu_bench.main(["--device", "cpu", "--write", "--out", str(folder)]) == 1
-    assert not (folder / "GPU.md").exists()
+    assert not (folder / "gpu.md").exists()
     assert "**refused**: no speeds" in "\n".join(gpu_page.parity_table({"m": parity["lines"]}))
 
 
@@ -384,7 +384,7 @@ def test_without_a_gpu_it_says_so_at_once(
 ) -> None:
     if probe("cuda").loads:
         pytest.skip("there is a GPU")
-    page = tmp_path / "GPU.md"
+    page = tmp_path / "gpu.md"
     assert command(tmp_path, "--page", str(page), device="cuda") == 1
     said = capfd.readouterr().err
     assert "FAILED: ProviderError: the execution provider 'cuda' does not load" in said
@@ -456,7 +456,7 @@ def test_garbage_from_cuda_is_refused(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("LD_LIBRARY_PATH", stand_in["LD_LIBRARY_PATH"])
     monkeypatch.setattr(gpu_bench, "all_of", lambda args, precision: on_stand_in(precision))
-    page = tmp_path / "GPU.md"
+    page = tmp_path / "gpu.md"
     more = ["--files", str(files.parent), "--page", str(page)]
     assert command(tmp_path / "out", *more, device="cuda") == 3
     said = capfd.readouterr().err

@@ -89,6 +89,18 @@ def test_an_unknown_option_is_a_type_error(tmp_path: Path) -> None:
         backlit.export(models.tiny_convnet(), tmp_path / "m.onnx", **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("range", "0-9"), ("resize", "fit"), ("input", "int8"), ("precision", "float16"),
+     ("relu", "leaky"), ("target", "npu"), ("maps", "lime"), ("without", ["speed"])],
+)  # fmt: skip
+def test_a_choice_that_there_is_not_is_refused_before_anything_is_done(
+    name: str, value: typing.Any, tmp_path: Path
+) -> None:
+    with pytest.raises(backlit.OptionError, match=value if isinstance(value, str) else value[0]):
+        backlit.export(tmp_path / "absent.onnx", tmp_path / "m.onnx", **{name: value})
+
+
 def test_without_the_extra(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['onnx_ir'] = None\n"

@@ -422,6 +422,20 @@ def test_pictures_are_kept_only_when_asked(session):
 # Bad files
 
 
+@pytest.mark.parametrize("maps", [None, ["saliency"]])
+def test_a_file_that_is_not_there_or_cannot_be_one(tmp_path, maps):
+    (tmp_path / "empty.onnx").touch()
+    (tmp_path / "text.onnx").write_text("no model")
+    for path, words in {
+        tmp_path / "absent.onnx": "absent.onnx does not exist",
+        tmp_path: "is a folder",
+        tmp_path / "empty.onnx": "empty.onnx is empty",
+        tmp_path / "text.onnx": "text.onnx is not an ONNX file",
+    }.items():
+        with pytest.raises(ModelError, match=words):
+            Session(path, maps=maps)
+
+
 def test_plain_onnx(tmp_path):
     linear = write_linear_file(tmp_path / "plain.onnx", metadata=False)
     with pytest.raises(ContractError, match="not a Backlit file") as caught:

@@ -6,7 +6,7 @@ Six classifiers at 224 pixels in batches of 64, 1 and 8, in fp16 and fp32, one c
 in batches of 8. First the files are exported and their maps compared with the CPU provider's, TF32
 off: a classifier whose maps are wrong gets no speeds. Each case is a file in out/gpu/NAME-OF-GPU as
 soon as it is done, and is not run again with the same sources, so that a run can be cut short
-(--minutes) and go on later. At the end models/GPU.md and models/GPU.json are written from all of
+(--minutes) and go on later. At the end docs/measured/gpu.md and gpu.json are written from all of
 them. Backlit need not be installed: onnx, onnx-ir, onnxscript, onnxruntime-gpu, numpy, Pillow,
 OpenCV, click and rich are enough, and torch and torchvision for the classifiers.
 
@@ -49,7 +49,7 @@ from benchmarks.gpu.result import Key  # noqa: E402
 MODELS = ("resnet50", "vgg16", "mobilenet_v2", "efficientnet_b0", "vit_b_16", "convnext_tiny")
 BATCHES = (64, 1, 8)  # what matters most first
 FIVE = (8, 5)  # batch and K
-PAGE = ROOT / "models" / "GPU.md"
+PAGE = ROOT / "docs" / "measured" / "gpu.md"
 PROFILED = 10  # runs
 _NVIDIA = ("name", "driver_version", "memory.total", "clocks.max.sm", "power.limit")
 
@@ -264,12 +264,12 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, default=OUT, help="folder of the results")
     add("--files", type=Path, help="folder of the exported files; default: OUT/files")
     add("--results", type=Path, help="folder of one machine's results; default: of its GPU")
-    add("--page", type=Path, help="default: models/GPU.md; on the CPU OUT/GPU.md")
+    add("--page", type=Path, help="default: docs/measured/gpu.md; on the CPU OUT/gpu.md")
     args = parser.parse_args(arguments)
     args.only = [name for given in args.only for name in given.split(",")]
     args.precision = args.precision or ["fp16", "fp32"]
     args.files = args.files or args.out / "files"
-    args.page = args.page or (PAGE if args.device != "cpu" else args.out / "GPU.md")
+    args.page = args.page or (PAGE if args.device != "cpu" else args.out / "gpu.md")
     return args
 
 

@@ -1,4 +1,4 @@
-"""The GPU benchmark for people: models/GPU.md and models/GPU.json."""
+"""The GPU benchmark for people: docs/measured/gpu.md and gpu.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTRO = """\
 Written by `make gpu-bench`. Each contender runs in a process of its own, open for the whole case;
 they take turns, several runs each per round, one uncounted run before them, and every run is over
 when the device is done (synchronised wall time). Given are medians over the rounds; quartiles are
-in `GPU.json`. `forward` is the part of the Backlit file that makes the scores, on the same provider
+in `gpu.json`. `forward` is the part of the Backlit file that makes the scores, on the same provider
 and in the same manner; `torch-forward` is PyTorch's own, without autograd, in float16 as a whole
 where that is asked for. The number in brackets is the time over that yardstick's in the same round:
 of `backlit` over `forward` (`-graph` over `forward-...-graph`), of torch's over `torch-forward`. In
@@ -69,7 +69,7 @@ def page(
     kept: Kept, parities: Mapping[str, Sequence[Mapping[str, Any]]], notes: Iterable[str] = (),
     profile: Mapping[str, Any] | None = None,
 ) -> str:  # fmt: skip
-    """models/GPU.md.
+    """docs/measured/gpu.md.
 
     Args:
         kept: the cases.

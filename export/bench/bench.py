@@ -98,7 +98,7 @@ def run(
     unknown = [name for name in wanted if name not in known and ":" not in name]
     if unknown:
         raise OptionError(
-            f"There is no contender {', '.join(unknown)} here.", f"choose among {', '.join(known)}."
+            f"there is no contender {', '.join(unknown)} here.", f"choose among {', '.join(known)}."
         )
     if rounds < 1 or not 1 <= threads <= (os.cpu_count() or 1):
         raise OptionError(

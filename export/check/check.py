@@ -129,7 +129,9 @@ def check_tensorrt(
     if not parser:
         return report
     if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
-        raise BacklitError("NVIDIA's parser is not installed.", f"{PIP} (Linux and Windows x86-64)")
+        raise BacklitError(
+            "NVIDIA's parser is not installed.", f"{PIP} (Linux and Windows x86-64)."
+        )
     said = _ask(path, build, batch, classes)
     return dataclasses.replace(
         report,

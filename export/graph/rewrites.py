@@ -87,10 +87,10 @@ def chosen(target: Target, without: Collection[str] = ()) -> frozenset[str]:
         OptionError: no such target or rewrite.
     """
     if target not in TARGETS:
-        raise OptionError(f"There is no target {target!r}.", f"choose among {', '.join(TARGETS)}.")
+        raise OptionError(f"there is no target {target!r}.", f"choose among {', '.join(TARGETS)}.")
     unknown = sorted(set(without) - set(REWRITES))
     if unknown:
         raise OptionError(
-            f"There is no rewrite {', '.join(unknown)}.", f"choose among {', '.join(REWRITES)}."
+            f"there is no rewrite {', '.join(unknown)}.", f"choose among {', '.join(REWRITES)}."
         )
     return TARGETS[target] - set(without)

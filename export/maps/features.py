@@ -18,8 +18,9 @@ TINY = 1e-30
 def _middle(grids: list[Grid], spec: ImageInput) -> list[Grid]:
     """Those between 60 and 75 % of the way, of one size, at most 18 pixels a cell.
 
-    On labelled photos, with five trained classifiers, boxes are best from there (docs/measured/boxes.md):
-    the first layers see edges only, and the last ones see everything everywhere.
+    On labelled photos, with five trained classifiers, boxes are best from there
+    (docs/measured/boxes.md): the first layers see edges only, and the last ones see everything
+    everywhere.
     """
     close = fine(grids, spec)
     first, end = math.ceil(FIRST * len(grids)) - 1, math.floor(LAST * len(grids))

@@ -145,7 +145,9 @@ def redraw(graph: ir.Graph, chosen: Iterable[Layer], seed: int) -> None:
         for name in layer.parameters:
             value = graph.initializers[name]
             if value.const_value is None:
-                raise ModelError(f"{name!r} has no value.", "give the classifier that was exported")
+                raise ModelError(
+                    f"{name!r} has no value.", "give the classifier that was exported."
+                )
             old = value.const_value.numpy()
             rng = np.random.default_rng([seed, *name.encode()])
             new = np.ascontiguousarray(rng.permutation(old.reshape(-1)).reshape(old.shape))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from ..contract import ENGINE_KEY, KEY, Contract
 from ..errors import ModelError, ProviderError
 from .cuda.buffers import GATE
-from .models import read_file
+from .models import check_file, read_file
 from .options import check_names
 from .probing import candidates
 from .protobuf import metadata, without_outputs
@@ -28,6 +29,7 @@ def open_file(
 ) -> Running:
     """Open a file. Arguments and errors are those of ``Runner``."""
     check_threads(threads)
+    check_file(Path(path))
     tried = candidates(providers)
     if options:  # made for one provider, so there is no next one to try
         tried = tried[:1]

@@ -57,7 +57,7 @@ def gpu(device: int = 0, library: str = _DRIVER) -> Gpu:
         status = getattr(cuda, function)(*arguments)
         if status:
             raise ProviderError(
-                f"The NVIDIA driver does not tell of GPU {device}: {function} gave {status}.",
+                f"the NVIDIA driver does not tell of GPU {device}: {function} gave {status}.",
                 "`nvidia-smi` shows the GPUs; check CUDA_VISIBLE_DEVICES and the driver.",
             )
 

@@ -90,6 +90,10 @@ class Runner:
                 this is normalised as its metadata says, or give float32 [N,C,H,W] as it takes it.
             class_index: int64 [N,K]; >= 0 a class, -1 the top-scoring class, -2 the second, ...
 
+        Returns:
+            ``scores`` float32 [N,classes], ``classes`` int64 [N,K], ``score`` float32 [N,K], and
+            the file's maps by name, float32 [N,K,H,W] or as the file says.
+
         Raises:
             OptionError: the images are not of the file's type or shape.
             ClassError: class_index is not [N,K] or out of range.
@@ -115,6 +119,9 @@ class Runner:
                 CPU), as the file takes it: uint8 [N,H,W,C], or float32 [N,C,H,W] with float32
                 input.
             class_index: int64 [N,K] on the host, as in ``run``; None: the top-scoring class.
+
+        Returns:
+            What ``run`` returns, of objects with ``__dlpack__`` in the memory of the device.
 
         Raises:
             OptionError: the images are on another device, or not of the file's type or shape; or

@@ -20,7 +20,8 @@ class Recipe:
 
     Examples:
         >>> import backlit, dataclasses
-        >>> coarser = dataclasses.replace(backlit.RECIPES["default"], name="coarser", smoothing=0.06)
+        >>> recipe = backlit.RECIPES["default"]
+        >>> coarser = dataclasses.replace(recipe, name="coarser", smoothing=0.06)
         >>> session = backlit.Session("tiny.backlit.onnx")
         >>> (found,) = session.localize("mug.jpg", recipe=coarser)
         >>> found.recipe

@@ -24,8 +24,22 @@ Examples:
 )
 @click.argument("file", required=False, type=click.Path())
 @click.option("--providers", default="tensorrt", show_default=True, help="What to build for.")
-@click.option("--max-images", default=32, show_default=True, help="Images of the largest run.")
-@click.option("--max-top", default=5, show_default=True, help="Classes of the largest run.")
+@click.option(
+    "--max-images",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Images of the largest run.",
+)
+@click.option(
+    "--max-top",
+    type=click.IntRange(min=1),
+    metavar="K",
+    default=5,
+    show_default=True,
+    help="Classes of the largest run.",
+)
 @click.option(
     "--tuned", type=int, help="Images of the run to be fastest in.  [default: 8, or the largest]"
 )

@@ -45,7 +45,9 @@ Examples:
     type=click.Path(),
     help="Folder for metrics.json, images.csv, report.html and records.jsonl.",
 )
-@click.option("--images", type=click.Path(), help="Folder of the pictures, if they lie elsewhere.")
+@click.option(
+    "--image-folder", "images", type=click.Path(), help="Where the pictures are, if elsewhere."
+)
 @click.option("--synsets", type=click.Path(), help="ILSVRC's LOC_synset_mapping.txt.")
 @click.option(
     "--class-table",
@@ -77,7 +79,9 @@ Examples:
     help="What to compare with: the textbook recipe (cv2.grabCut, slow) and a centred box, only "
     "the box, or nothing.  [default: all]",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first so many images.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Only the first so many images."
+)
 @click.option(
     "--gallery",
     type=click.IntRange(min=0, max=200),
@@ -100,7 +104,9 @@ Examples:
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
 @provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
-@click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]")
+@click.option(
+    "--batch", type=click.IntRange(min=1), help="Views per run.  [default: 4 on a CPU, 32 on a GPU]"
+)
 @click.pass_context
 def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **options: Any) -> None:
     """Measure how well FILE says where objects are, on the labelled images of DATASET.

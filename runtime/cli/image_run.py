@@ -55,7 +55,11 @@ _OPTIONS = [
         help="Threads within an operator on the CPU; as many images are in the network at once as "
         "leaves a core for each.  [default: 1; all for one image]",
     ),
-    click.option("--batch", type=int, help="Views per run.  [default: 4 on a CPU, 32 on a GPU]"),
+    click.option(
+        "--batch",
+        type=click.IntRange(min=1),
+        help="Views per run.  [default: 4 on a CPU, 32 on a GPU]",
+    ),
 ]
 
 

@@ -84,7 +84,10 @@ Examples:
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
 @provider_option
 @click.option("--threads", type=int, help="Threads within an operator on the CPU.")
-@click.option("--batch", type=int, default=16, show_default=True, help="Classes drawn at once.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=16, show_default=True,
+    help="Classes drawn at once, an image of each.",
+)  # fmt: skip
 def visualize(
     file: str,
     classes: tuple[str, ...],

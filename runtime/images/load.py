@@ -120,7 +120,8 @@ def _bomb(detail: str, where: str) -> ImageError:
 
 def _upright_rgb(image: Image.Image, where: str) -> Image.Image:
     if not image.width or not image.height:
-        raise ImageError(f"{where} is {image.width}x{image.height} pixels.", "give one with pixels")
+        size = f"{image.width}x{image.height}"
+        raise ImageError(f"{where} is {size} pixels.", "give an image with pixels.")
     try:
         image.load()
         with contextlib.suppress(Exception):  # damaged EXIF must not lose sound pixels

@@ -29,6 +29,16 @@ class IntegratedGradients(ManyRuns):
 
     The attributions of a class add up to what its score gains from the baseline to the image
     (completeness, section 3), as far as the steps resolve the path; `completeness` measures it.
+    The map ``ig``. Sundararajan et al. 2017, arXiv 1703.01365.
+
+    Examples:
+        >>> import backlit
+        >>> asked = {"maps": "gradient", "verify": False}
+        >>> report = backlit.export("tiny_convnet.onnx", "signed.onnx", **asked)
+        >>> session = backlit.Session("signed.onnx")
+        >>> (seen,) = session.saliency("mug.jpg", map=backlit.IntegratedGradients(steps=16))
+        >>> seen.maps.shape, bool((seen.maps < 0).any())  # it has signs
+        ((1, 96, 96), True)
 
     Attributes:
         steps: points on the path, those of Gauss-Legendre quadrature.

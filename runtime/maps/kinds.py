@@ -29,8 +29,18 @@ KINDS: dict[str, type[Kind]] = {
     "ig": IntegratedGradients,
     "gradxinput": GradientTimesInput,
 }
-"""Every kind of map by name. The commands' options, their help, the panels of pictures and the
-error messages are made from this table."""
+"""Every kind of map by name, as ``--map`` and ``map=`` take it.
+
+The commands' options, their help, the panels of pictures and the error messages are made from this
+table.
+
+Examples:
+    >>> import backlit
+    >>> list(backlit.KINDS)
+    ['saliency', 'gradient', 'features', 'gradcam', 'layercam', 'smoothgrad', 'ig', 'gradxinput']
+    >>> backlit.KINDS["smoothgrad"](samples=8)
+    SmoothGrad(samples=8, noise=0.15, signed=False, seed=0)
+"""
 
 AnyKind = str | Kind
 """A kind of map: its name, or itself with its options (``SmoothGrad(samples=25)``)."""

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SmoothGrad(ManyRuns):
-    """Saliency averaged over noisy copies of the image.
+    """Saliency averaged over noisy copies of the image: the map ``smoothgrad``.
+
+    Smilkov et al. 2017, arXiv 1706.03825.
+
+    Examples:
+        >>> import backlit
+        >>> session = backlit.Session("tiny.backlit.onnx")
+        >>> (seen,) = session.saliency("mug.jpg", map=backlit.SmoothGrad(samples=8, noise=0.1))
+        >>> seen.map, seen.maps.shape, seen.maps.dtype
+        ('smoothgrad', (1, 96, 96), dtype('float32'))
 
     Attributes:
         samples: noisy copies.

@@ -182,6 +182,6 @@ def _library() -> Any:
         return ctypes.CDLL(name)
     except OSError as error:
         raise ProviderError(
-            f"The CUDA runtime cannot be loaded: {error}.",
+            f"the CUDA runtime cannot be loaded: {error}.",
             "pip install 'onnxruntime-gpu[cuda,cudnn]'; `backlit doctor` shows what is missing.",
         ) from error

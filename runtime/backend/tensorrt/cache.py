@@ -269,7 +269,7 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         made = problem(path, error)
         raise OutputError(
-            f"The engine cache cannot be written. {made.problem}",
+            f"the engine cache cannot be written. {made.problem}",
             "check its rights and free space, or set BACKLIT_CACHE to another folder.",
         ) from error
 

@@ -66,7 +66,9 @@ def _read(
     difficult: bool,
 ) -> Reading:
     if images is not None and not images.is_dir():
-        raise DatasetError(f"{images} is not a folder.", "give the pictures' folder as --images.")
+        raise DatasetError(
+            f"{images} is not a folder.", "give the pictures' folder as --image-folder."
+        )
     form, file = _recognise(path, form)
     if form == "ilsvrc":
         return read_ilsvrc(file, images, None if synsets is None else Path(synsets))

@@ -211,7 +211,7 @@ def missing_images(
         looked = ", ".join(str(folder) for folder in folders)
         raise DatasetError(
             f"none of the {len(names)} images was found; {names[0]} is not in: {looked}.",
-            "give their folder as --images FOLDER.",
+            "give their folder as --image-folder FOLDER.",
         )
     if not missing:
         return ()
