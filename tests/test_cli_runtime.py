@@ -328,7 +328,7 @@ def test_images_from_stdin(work, good):
         (["--top", "0"], 1, "5 classes"),
         (["--top", "2", "--class", "1"], 2, "contradict"),
         (["--crops", "3"], 2, "'3' is not one of '1', '2', '10'"),
-        (["--batch", "0"], 2, "batch=0"),
+        (["--batch", "0"], 2, "--batch"),
         (["--threads", "0"], 2, "0 threads"),
         (["--providers", "gpu"], 2, "cuda, tensorrt, openvino, cpu"),
         (["--nonsense"], 2, "--nonsense"),

@@ -210,7 +210,7 @@ def test_summary_without_boxes_or_images():
 
 
 def test_picks_are_best_median_and_worst_and_none_twice(work, whole):
-    lines = record_lines(work / "whole")[1:]
+    lines = record_lines(work / "whole")
     summary = Summary(lines, [RECIPE], 5)
     for count in (0, 1, 3, 7, 12, 50):
         picks = summary.picks(count)
@@ -237,7 +237,7 @@ def test_boxes_given_in_the_pixels_of_another_size(work, tmp_path):
     options = ("--baselines", "centred", "--gallery", 0, "-o", tmp_path / "out")
     result_of(work / "m.onnx", tmp_path / "data", *options)
     session = Session(work / "m.onnx")
-    for line in record_lines(tmp_path / "out")[1:]:
+    for line in record_lines(tmp_path / "out"):
         (found,) = session.localize(tmp_path / "data" / line["image"], classes=line["true"])
         width, height = line["size"]
         scale = np.array([width / found.width, height / found.height] * 2)
@@ -279,7 +279,7 @@ def test_heatmaps_are_wsolevaluations(work, whole):
         assert values.max() == 1
         (box,) = next(iter(example.boxes.values()))
         y, x = np.unravel_index(values.argmax(), values.shape)
-        line = next(r for r in record_lines(work / "whole")[1:] if r["image"] == example.name)
+        line = next(r for r in record_lines(work / "whole") if r["image"] == example.name)
         hit = metrics.pointing_hit(
             ((x + 0.5) * example.size[0] / 224, (y + 0.5) * example.size[1] / 224), [box]
         )
@@ -300,7 +300,7 @@ def test_heatmaps_can_be_asked_for_later(work, whole):
     )
     assert (work / "maps" / "val" / "003.png.npy").exists()
     assert again == json.loads(before)
-    names = [line["image"] for line in record_lines(work / "whole")[1:]]
+    names = [line["image"] for line in record_lines(work / "whole")]
     assert len(names) == len(set(names)) == 12
 
 
@@ -327,7 +327,7 @@ def test_another_map_to_start_from(tmp_path, work):
     got = result_of(path, work / "wsol", *options)
     assert got["recipe_settings"]["map"] == {"name": "layercam"}
     session = Session(path)
-    for line in record_lines(tmp_path / "out")[1:]:
+    for line in record_lines(tmp_path / "out"):
         image = work / "wsol" / line["image"]
         (found,) = session.localize(image, classes=line["true"], map="layercam")
         (other,) = session.localize(image, classes=line["true"])
@@ -354,7 +354,7 @@ def test_a_file_of_feature_maps_alone(work, tmp_path):
     assert list(json.loads(done.stdout)["metrics"]["corloc"]) == ["default", "centred"]
     assert "note: no textbook recipe: the file has no map saliency" in done.stderr
     session = Session(path)
-    for line in record_lines(tmp_path / "out")[1:]:
+    for line in record_lines(tmp_path / "out"):
         (found,) = session.localize(work / "wsol" / line["image"], classes=line["true"])
         assert line["methods"]["default"]["true"] == [list(box) for box in found.boxes]
     page = (tmp_path / "out" / "report.html").read_text()
@@ -366,7 +366,7 @@ def test_ten_crops_and_the_textbook_box_of_the_whole_image(work):
     options = ("--crops", 10, "--limit", 2, "-o", work / "o_ten")
     result_of(work / "m.onnx", work / "wsol", *options)
     session = Session(work / "m.onnx")
-    for line, example in zip(record_lines(work / "o_ten")[1:], read(work).examples, strict=False):
+    for line, example in zip(record_lines(work / "o_ten"), read(work).examples, strict=False):
         for recipe in (RECIPE, "textbook"):
             crops = 10 if recipe == RECIPE else 1
             (found,) = session.localize(

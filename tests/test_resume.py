@@ -246,6 +246,63 @@ def test_an_empty_list_leaves_nothing(work, tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_lines_are_read_in_any_order(tmp_path):
+    with RunLog(tmp_path, {"b": (1, 2)}, resume=True) as log:
+        log.find()
+        assert list(log.read(["a"])) == []
+        for number in range(3):
+            log.add({"image": f"ä{number}", "value": number})
+        assert [one["value"] for one in log.read(["ä2", "other", "ä1"])] == [2, 1]
+        log.add({"image": "last", "value": 3})  # after reading, still at the end
+    with RunLog(tmp_path, {"b": [1, 2]}, resume=True) as log:
+        log.find()
+        assert log.done == 4
+        assert "ä1" in log
+        assert "other" not in log
+        log.add({"image": "more", "value": 4})
+        assert [one["value"] for one in log.read(["last", "more", "ä0"])] == [3, 4, 0]
+    assert (tmp_path / "boxes.jsonl").read_text().count("\n") == 5
+
+
+def test_a_torn_last_line_is_dropped_wherever_it_is_torn(tmp_path):
+    path, two = tmp_path / "boxes.jsonl", {"image": "two", "value": [1, 2, 3]}
+    with RunLog(tmp_path, SETTINGS, resume=False) as log:
+        log.add({"image": "one"})
+        log.add(two)
+    content = path.read_bytes()
+    for length in range(len(content) + 1):
+        path.write_bytes(content[:length])
+        with RunLog(tmp_path, SETTINGS, resume=True) as log:
+            log.find()
+            assert log.done == content[:length].count(b"\n")
+            for line in ({"image": "one"}, two):
+                if line["image"] not in log:
+                    log.add(line)
+            log.end()
+            assert [one["image"] for one in log.read(["two", "one"])] == ["two", "one"]
+        assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", [b"\x00\x00\n", b"[1]\n", b'{"name":"x"}\n', b"\xff\n"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "boxes.jsonl"
+    with RunLog(tmp_path, SETTINGS, resume=False) as log:
+        log.add({"image": "one"})
+    path.write_bytes(damaged := path.read_bytes() + line)
+    with RunLog(tmp_path, SETTINGS, resume=True) as log, pytest.raises(OutputError, match="line 2"):
+        log.find()
+    assert path.read_bytes() == damaged
+
+
+def test_a_run_with_other_settings_names_all_that_differ(tmp_path):
+    with RunLog(tmp_path, {"a": 1, "b": [1], "gone": 0}, resume=False) as log:
+        log.add({"image": "one"})
+    with pytest.raises(OptionError) as caught:
+        RunLog(tmp_path, {"a": 2, "b": [1], "new": "x"}, resume=True)
+    told = 'with a 1, not 2; with new null, not "x"; with gone 0, not null.'
+    assert told in caught.value.problem
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 def test_two_runs_cannot_resume_one_folder(tmp_path):
     with RunLog(tmp_path, {}, resume=False) as log:

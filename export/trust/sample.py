@@ -109,7 +109,7 @@ def draw(arguments: Sequence[str], contract: Contract, count: int, seed: int = 0
         sources.append(source)
         notes.extend(more)
     if not found:
-        raise OptionError("no images were named.", "name some: --images photos/")
+        raise OptionError("no images were named.", "name some, as in --images photos.")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(found))[:count])
     samples = []
     for one in (found[place] for place in chosen):

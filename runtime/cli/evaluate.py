@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import files
-from ..errors import OptionError
 from ..maps.kind import Kind
 from .image_run import can_resume, note_elsewhere, provider_option
 from .map_options import map_options
@@ -22,10 +19,6 @@ if TYPE_CHECKING:
     from ..contract import Contract
     from ..drawing.html import Row
     from ..evaluation.measure import Evaluation
-
-RECORDS = "records.jsonl"
-FINISHED = "metrics.json"
-"""What a run writes last: where it is, the run that it is of was finished."""
 
 
 @click.command(
@@ -125,34 +118,34 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **opti
     from ..evaluation import page
     from ..evaluation.measure import measure
     from ..evaluation.summary import Summary, csv_text
-    from ..output.records import Log
+    from ..output.run_log import RunLog
 
     # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     folder = files.folder(out)
     evaluation = _evaluation(**options)
     examples = list(evaluation.dataset.examples[: options["limit"]])
-    header = evaluation.header()
+    settings = evaluation.settings()
     for note in (notes := _notes(evaluation, options["recipe"])):
         click.echo(f"note: {note}", err=True)
     errors: dict[str, str] = {}
-    previous = None if resume else _set_aside(folder)
-    with can_resume(), Log(folder / RECORDS, header) as log:
-        (folder / FINISHED).unlink(missing_ok=True)
+    with RunLog(folder, settings, resume, "records") as log:
+        log.find()
         there = sum(one.name in log for one in examples)
         if there:
             click.echo(f"{there} of {len(examples)} images are done; going on", err=True)
-        with progress(len(examples), there) as (step, show):
+        with can_resume(), progress(len(examples), there) as (step, show):
             for example, error in measure(evaluation, examples, log):
                 if error is not None:
                     errors[example.name] = error.problem
                     show(error)
                 step()
+        log.end()
         names = [one.name for one in examples]
         summary = Summary(log.read(names), evaluation.methods, evaluation.top)
         found = {
             "file": options["file"],
-            **header,
+            **settings,
             "notes": notes,
             "images": summary.images,
             "errors": [{"image": name, "error": text} for name, text in errors.items()],
@@ -162,17 +155,16 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **opti
         by_name = {one.name: one for one in examples}
         cases = page.gallery(evaluation, summary.picks(gallery), by_name, log)
         text = csv_text(log.read(names), evaluation.methods, errors)
-    known = summary.metrics()
-    html = report.html(page.page(evaluation, found, known, cases))
-    for name, content in (
-        ("images.csv", text),
-        ("report.html", html),
-        (FINISHED, json.dumps(found, indent=1) + "\n"),
-    ):
-        with files.whole_file(folder / name) as file:
-            file.write(content.encode())
-    if previous is not None:
-        previous.unlink(missing_ok=True)
+        known = summary.metrics()
+        html = report.html(page.page(evaluation, found, known, cases))
+        for name, content in (
+            ("images.csv", text),
+            ("report.html", html),
+            ("metrics.json", json.dumps(found, indent=1) + "\n"),
+        ):
+            with files.whole_file(folder / name) as file:
+                file.write(content.encode())
+        log.finish()
     click.echo(json.dumps(found))
     _show(
         page.rows(found["metrics"], known, evaluation.methods),
@@ -182,30 +174,6 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **opti
     click.echo(f"{total}, report in {folder / 'report.html'}", err=True)
     if errors:
         ctx.exit(1)
-
-
-def _set_aside(folder: Path) -> Path | None:
-    """Make room for a run that begins anew.
-
-    Returns:
-        Where the records of a finished run are now; None where there is nothing.
-
-    Raises:
-        OptionError: the records are of a run that was not finished, and would be lost.
-    """
-    records = folder / RECORDS
-    if not records.exists():
-        return None
-    with records.open("rb") as file:
-        header_alone = len(list(itertools.islice(file, 2))) < 2
-    if not (header_alone or (folder / FINISHED).exists()):
-        raise OptionError(
-            f"{records} is of a run that was not finished.",
-            "go on with it by --resume, give -o another folder, or delete that file to begin anew.",
-        )
-    previous = records.with_name("records.previous.jsonl")
-    records.replace(previous)
-    return previous
 
 
 def _evaluation(

@@ -18,13 +18,13 @@ from .progress import progress
 
 if TYPE_CHECKING:
     from ..backend.file import Maps
-    from ..output.run_log import RunLog
+    from ..output.run_log import Line, RunLog
     from ..session import Session
     from ..stages import Pause
 
+    Outcome = tuple[str | None, BacklitError | None, Line]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
-Line = dict[str, Any]
-Outcome = tuple[str | None, BacklitError | None, Line]
 
 provider_option = click.option(
     "--provider-option",

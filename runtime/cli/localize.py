@@ -14,7 +14,7 @@ from ..output.formats.format import Table, encoded
 from ..output.formats.table import FORMATS
 from ..output.lines import localization_line
 from ..output.names import Names
-from .image_run import ImageRun, Outcome, common, crops_option, need_folder, print_line
+from .image_run import ImageRun, common, crops_option, need_folder, print_line
 from .map_options import map_options
 from .picture_options import Asked, picture_options
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..drawing.panels import Row
     from ..drawing.pictures import Explained, Look
     from ..results import Localization, Result, Saliency
+    from .image_run import Outcome
 
 
 @click.command(

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ..drawing.panels import Row
     from ..drawing.pictures import Explained, Look
     from ..maps.kind import Kind
-    from ..output.run_log import RunLog
+    from ..output.run_log import Line, RunLog
     from ..results import Result, Saliency
-    from .image_run import ImageRun, Line
+    from .image_run import ImageRun
     from .picture_options import Asked
 
     Rows = Callable[[Explained, Look], list[Row]]

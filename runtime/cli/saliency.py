@@ -13,7 +13,7 @@ import click
 from ..maps.kind import Kind
 from ..maps.kinds import KINDS
 from ..output.lines import number
-from .image_run import ImageRun, Line, Outcome, common, crops_option, need_folder, print_line
+from .image_run import ImageRun, common, crops_option, need_folder, print_line
 from .map_options import map_options
 from .picture_options import Asked, picture_options
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from ..contract import Contract
     from ..drawing.panels import Row
     from ..drawing.pictures import Explained, Look
+    from ..output.run_log import Line
     from ..results import Result, Saliency
+    from .image_run import Outcome
 
 
 @click.command(

@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,12 @@ from ..boxes.recipes import Recipe
 from ..files import folder as make_folder
 from ..files import whole_file
 from ..images.prepare import Prepared
-from ..output.records import Record
 from . import metrics
 from .datasets import Example
 
 Map = npt.NDArray[np.float32]
+Record = dict[str, Any]
+"""JSON values by name: of an image, or of a whole evaluation."""
 
 MAP_SIDE = 224
 """Height and width of a score map in pixels, as in wsolevaluation."""

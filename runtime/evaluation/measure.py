@@ -30,11 +30,11 @@ from ..images.load import load
 from ..images.prepare import prepare
 from ..maps.classes import ranks
 from ..maps.kinds import offers
-from ..output.records import Log, Record
+from ..output.run_log import RunLog
 from ..results import Result, Saliency
 from ..session import Session
 from .datasets import Dataset, Example
-from .maps import Map, centred_map, heatmap_paths, measures, save_heatmap, score_map
+from .maps import Map, Record, centred_map, heatmap_paths, measures, save_heatmap, score_map
 
 Baselines = Literal["all", "centred", "none"]
 
@@ -91,8 +91,8 @@ class Evaluation:
         """How many of the best classes are explained."""
         return min(TOP, self.session.contract.score.classes)
 
-    def header(self) -> Record:
-        """What the records depend on; a log with another header is not gone on with."""
+    def settings(self) -> Record:
+        """What the records depend on; a run with other settings is not gone on with."""
         recipe = self.recipe.settings()
         return {
             "backlit": importlib.metadata.version("backlit"),
@@ -109,14 +109,14 @@ class Evaluation:
 
 
 def measure(
-    evaluation: Evaluation, examples: Sequence[Example], log: Log
+    evaluation: Evaluation, examples: Sequence[Example], log: RunLog
 ) -> Generator[tuple[Example, BacklitError | None], None, None]:
     """Measure the images that the log has no record of, and append their records.
 
     Args:
         evaluation: what and how.
         examples: the images.
-        log: open, with the evaluation's header.
+        log: open, with the evaluation's settings.
 
     Yields:
         Every image that was tried, with the error if it cannot be read; such an image gets no
@@ -146,7 +146,7 @@ def measure(
 
     with closing(pipeline.after(_explained(evaluation, todo), record)) as records:
         for example, line, error in records:
-            if line is not None:
+            if line is not None and example.name not in log:
                 log.add(line)
             yield example, error
 

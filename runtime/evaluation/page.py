@@ -14,9 +14,10 @@ from ..drawing.charts import Chart, Series
 from ..drawing.html import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
 from ..drawing.panels import blended, resized
 from ..drawing.raster import BRIGHT, rectangle
-from ..output.records import Log, Record
+from ..output.run_log import RunLog
 from ..results import Localization, Result
 from .datasets import Example
+from .maps import Record
 from .measure import CENTRED, Evaluation
 from .summary import Metric, Pick
 
@@ -130,7 +131,7 @@ def gallery(
     evaluation: Evaluation,
     picks: Mapping[str, Sequence[Pick]],
     examples: Mapping[str, Example],
-    log: Log,
+    log: RunLog,
 ) -> list[Gallery]:
     """Pictures of cases, made by running those images again.
 
@@ -157,7 +158,7 @@ def _cases(
     evaluation: Evaluation,
     picks: Sequence[Pick],
     examples: Mapping[str, Example],
-    log: Log,
+    log: RunLog,
     most: int,
 ) -> Iterator[Case]:
     records = [next(log.read([pick.image])) for pick in picks]

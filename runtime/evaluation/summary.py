@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..output.records import Record
 from . import metrics
+from .maps import Record
 
 Statistic = Callable[..., float]
 """A metric as a function of arrays with one row for each image."""

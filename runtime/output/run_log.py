@@ -1,15 +1,15 @@
 """The lines of a run on disk: they grow as the run goes, and a killed run goes on where it stopped.
 
-``boxes.jsonl`` has one line for each image that is done, in order, each written and flushed when
-the image's other files are there. ``boxes.run.json`` beside it holds what the results depend on and
-whether the run was finished.
+``NAME.jsonl`` has one line for each image that is done, written and flushed when the image's other
+files are there; ``localize`` writes ``boxes.jsonl``, ``evaluate`` ``records.jsonl``.
+``NAME.run.json`` beside it holds what the lines depend on and whether the run was finished.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -19,6 +19,7 @@ from ..files import alone, problem, whole_file
 from ..stages import Pause
 
 Line = dict[str, Any]
+"""What a run says of one image: JSON values by name, ``image`` among them."""
 
 
 class RunLog:
@@ -51,7 +52,8 @@ class RunLog:
         self._previous = folder / f"{name}.previous.jsonl"
         self._settings, self._resume = json.loads(json.dumps(settings)), resume
         self._file: IO[bytes] | None = None
-        self._end = 0
+        self._end = 0  # of the last whole line
+        self._places: dict[str, int] | None = None  # where the lines of images begin
         if not self.path.exists():
             self._resume = False
             return
@@ -87,6 +89,42 @@ class RunLog:
             self.failed += "error" in line
             self._end = end
 
+    def find(self) -> None:
+        """Keep in mind where each image's line is, for images in any order: ``in``, ``read``.
+
+        Raises:
+            OutputError: a line is damaged.
+        """
+        self._places = {}
+        if not self._resume:
+            return
+        for line, end in self._whole_lines():
+            self._places[line["image"]] = self._end
+            self.done += 1
+            self.failed += "error" in line
+            self._end = end
+
+    def __contains__(self, image: str) -> bool:
+        return image in (self._places or ())
+
+    def read(self, images: Iterable[str]) -> Iterator[Line]:
+        """The lines of those images that have one, in the order given, one at a time.
+
+        Raises:
+            OutputError: the file cannot be read.
+        """
+        places = self._places or {}
+        there = [places[image] for image in images if image in places]
+        if not there:
+            return
+        try:
+            with self.path.open("rb") as file:
+                for place in there:
+                    file.seek(place)
+                    yield _line(file.readline(), f"{self.path}, byte {place},")
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
     def add(self, line: Line) -> None:
         """Append the line of the next image; it is on disk when this returns.
 
@@ -96,10 +134,13 @@ class RunLog:
         try:
             if self._file is None:
                 self._file = self._begin()
-            self._file.write(json.dumps(line).encode() + b"\n")
+            written = self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
         except OSError as error:
             raise problem(self.path, error) from error
+        if self._places is not None:
+            self._places[line["image"]] = self._end
+        self._end += written
         self.done += 1
         self.failed += "error" in line
 
@@ -173,13 +214,16 @@ class RunLog:
                 "give -o another folder, or leave --resume out.",
             )
         had = before["settings"]
-        for key, value in self._settings.items():
-            if had.get(key) != value:
-                raise OptionError(
-                    f"the run in {self.path.parent} was begun with {key} "
-                    f"{json.dumps(had.get(key))}, not {json.dumps(value)}.",
-                    "resume with the options it was begun with, or give -o another folder.",
-                )
+        different = [
+            f"{key} {_short(had.get(key))}, not {_short(self._settings.get(key))}"
+            for key in [*self._settings, *(key for key in had if key not in self._settings)]
+            if had.get(key) != self._settings.get(key)
+        ]
+        if different:
+            raise OptionError(
+                f"the run in {self.path.parent} was begun with {'; with '.join(different)}.",
+                "resume with the options it was begun with, or give -o another folder.",
+            )
 
     def _whole_lines(self) -> Iterator[tuple[Line, int]]:
         """Each line and where it ends; the last one was torn if it has no end."""
@@ -192,9 +236,16 @@ class RunLog:
                     end += len(text)
                     yield _line(text, f"{self.path}, line {number},"), end
         except OSError as error:
-            raise OutputError(
-                f"{self.path} cannot be read: {error.strerror}.", "check its rights."
-            ) from error
+            raise _unreadable(self.path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be read: {error.strerror}.", "check its rights.")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _line(text: bytes, where: str) -> Line:

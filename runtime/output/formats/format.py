@@ -5,14 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ...files import folder, whole_file
 from ..names import Names
-
-Line = dict[str, Any]
-"""What was found in one image, as ``localize`` prints it; coordinates are pixels of the upright
-original."""
+from ..run_log import Line as Line
 
 
 def encoded(text: str) -> bytes:
