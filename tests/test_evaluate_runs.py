@@ -188,7 +188,7 @@ def test_usage_errors(work, tmp_path):
 
 def test_the_formats_are_those_that_are_read():
     option = next(one for one in command.params if one.name == "form")
-    assert tuple(option.type.choices) == FORMATS
+    assert list(option.type.choices) == list(FORMATS)
 
 
 def test_no_recipe_has_the_name_of_the_centred_box():

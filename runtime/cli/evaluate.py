@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import files
+from ..evaluation.datasets.table import FORMATS
 from ..maps.kind import Kind
 from .image_run import can_resume, note_elsewhere, provider_option
 from .map_options import map_options
@@ -51,7 +52,7 @@ Examples:
 @click.option(
     "--dataset-format",
     "form",
-    type=click.Choice(["ilsvrc", "wsolevaluation", "voc", "coco"]),
+    type=click.Choice(list(FORMATS)),
     help="The data set's format.  [default: by what lies there]",
 )
 @click.option(
