@@ -24,6 +24,7 @@ from backlit.runtime.contract import Contract
 from backlit.runtime.maps.kinds import KINDS
 from click.testing import CliRunner
 from onnx import TensorProto, helper
+from support.package import changed
 from support.pages import PAGES, ROOT, Block, blocks, tables
 
 import backlit
@@ -31,6 +32,7 @@ from backlit import models
 
 README, DOCS = ROOT / "README.md", ROOT / "docs"
 OWN_TEST = {  # pages whose blocks are run by a test of their own, in a copy of the package
+    "adding-a-file-map.md": "test_new_file_map.py",
     "adding-a-format.md": "test_new_format.py",
     "adding-a-map.md": "test_maps.py",
     "adding-a-provider.md": "test_new_provider.py",
@@ -222,6 +224,23 @@ def test_tables_of_maps_and_recipes_have_every_row() -> None:
     for page, table in (("docs/maps.md", KINDS), ("docs/boxes.md", RECIPES)):
         first = tables(ROOT / page)[0]
         assert {row.split("`")[1] for row in first} == set(table), page
+
+
+@pytest.mark.parametrize("page", [name for name in OWN_TEST if name != "adding-an-operator.md"])
+def test_the_diff_of_a_page_fits_the_code(page: str, tmp_path: Path) -> None:
+    """One new file and one table (a file's map has a file and a table in each half)."""
+    named = changed(text(f"docs/{page}"), tmp_path)
+    new = [path for path in named if not (ROOT / path).exists()]
+    assert [path for path in named if path not in new] == [one_table(path) for path in new][:1]
+    assert (ROOT / "tests" / OWN_TEST[page]).exists()
+
+
+def one_table(path: str) -> str:
+    """The table that a new file of this name has its row in."""
+    folder = Path(path).parent
+    rows = [folder / name for name in ("table.py", "kinds.py") if (ROOT / folder / name).exists()]
+    assert len(rows) == 1
+    return rows[0].as_posix()
 
 
 def test_the_page_on_operators_follows_the_code() -> None:
