@@ -76,9 +76,7 @@ def wrap(
         UnsupportedOperatorError: operators between image and scores have no rule.
         OptionError: a rule for rectifiers, and none to follow it.
     """
-    for value in (*graph.initializers.values(), *(y for n in graph for y in n.outputs)):
-        if value.name in RESERVED or value.name in MAPS:
-            value.name = f"classifier/{value.name}"
+    _free_names(graph)
     class_index = ir.val("class_index", ir.DataType.INT64, [BATCH, "K"])
     lead = ir.node("Shape", [class_index], attributes={"start": 1, "end": 2}, name="classes/K")
     lead.outputs[0].name = "classes/K"
@@ -88,25 +86,14 @@ def wrap(
     graph.sort()
 
     op = emitter(graph, lead.outputs[0], on, prefix="classes", relu=relu)
-    dims = shape_of(scores)
-    if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
-        raise ModelError(
-            f"the scores {scores.name!r} have shape {list(dims)}; expected [N, classes].",
-            "name another output of the model, or export it with its classification head.",
-        )
-    classes = dims[1]
-    flat = op.Reshape(scores, [-1, classes]) if len(dims) > 2 else scores
+    classes = _classes(scores)
+    flat = op.Reshape(scores, [-1, classes]) if len(shape_of(scores)) > 2 else scores
     dtype = scores.dtype or ir.DataType.FLOAT
     flat.dtype, flat.shape = dtype, ir.Shape([BATCH, classes])
     score_output = flat
     if dtype != ir.DataType.FLOAT:
         score_output = op.Cast(flat, to=int(ir.DataType.FLOAT))
-
-    ranks = min(classes, MOST_RANKS)
-    _, order = op.TopK(score_output, [ranks], axis=1, outputs=2)
-    rank = op.Clip(op.Sub(op.const([-1]), class_index), op.const(np.array(0)), np.array(ranks - 1))
-    by_rank = op.GatherElements(order, rank, axis=1)
-    chosen = op.Where(op.Less(class_index, op.const([0])), by_rank, class_index)
+    chosen = _resolved(op, class_index, score_output, classes)
     score = op.GatherElements(score_output, chosen, axis=1)
 
     mine = op.Unsqueeze(op.Transpose(chosen, perm=[1, 0]), [-1])  # [K, N, 1]
@@ -122,14 +109,12 @@ def wrap(
     if dtype != ir.DataType.FLOAT:
         g = op.Cast(g, to=int(ir.DataType.FLOAT))
     g.name, g.dtype = GRADIENT, ir.DataType.FLOAT
-    gradients = dict(zip(taps, others, strict=True))
     results, described = [], []
     for name in maps:
-        row = MAPS[name]
-        grids = chosen_grids.get(name, [])
+        row, grids = MAPS[name], chosen_grids.get(name, [])
         if row.of_image is None and not grids:
             continue
-        result = row.emit(op, g, grids, gradients)
+        result = row.emit(op, g, grids, dict(zip(taps, others, strict=True)))
         made = _describe(row, grids, spec, relu)
         channels = [spec.channels] if row.channels else []
         result.shape = ir.Shape([BATCH, "K", *channels, made.height, made.width])
@@ -144,6 +129,34 @@ def wrap(
     graph.outputs[:] = [score_output, chosen, score, *results, g]
     graph.sort()
     return Wrapped(classes, tuple(described), tuple(op.rectifiers.met))
+
+
+def _free_names(graph: ir.Graph) -> None:
+    """Rename what bears the name of an input or output of a Backlit file."""
+    for value in (*graph.initializers.values(), *(y for n in graph for y in n.outputs)):
+        if value.name in RESERVED or value.name in MAPS:
+            value.name = f"classifier/{value.name}"
+
+
+def _classes(scores: ir.Value) -> int:
+    """How many classes there are scores of."""
+    dims = shape_of(scores)
+    if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
+        raise ModelError(
+            f"the scores {scores.name!r} have shape {list(dims)}; expected [N, classes].",
+            "name another output of the model, or export it with its classification head.",
+        )
+    return dims[1]
+
+
+def _resolved(op: Ops, class_index: ir.Value, scores: ir.Value, classes: int) -> ir.Value:
+    """``class_index`` int64 [N,K] with the class in place of each rank (-1 the best)."""
+    ranks = min(classes, MOST_RANKS)
+    _, order = op.TopK(scores, [ranks], axis=1, outputs=2)
+    rank = op.Clip(op.Sub(op.const([-1]), class_index), op.const(np.array(0)), np.array(ranks - 1))
+    by_rank = op.GatherElements(order, rank, axis=1)
+    resolved: ir.Value = op.Where(op.Less(class_index, op.const([0])), by_rank, class_index)
+    return resolved
 
 
 def without_gradient(model: ir.Model) -> None:

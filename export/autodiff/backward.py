@@ -47,9 +47,10 @@ def _flow(graph: ir.Graph, wrt: ir.Value, target: ir.Value) -> tuple[list[ir.Nod
             wanted.update(x for x in node.inputs if x is not None and x in reached)
             nodes.append(node)
     if target is not wrt and wrt not in wanted:
+        where = f"; what depends on it ends at {', '.join(ends[:5])}" if ends else ""
         raise ModelError(
             f"{target.name!r} does not depend on {wrt.name!r} through differentiable operators"
-            f"{'; what depends on it ends at ' * bool(ends)}{', '.join(ends[:5])}.",
+            f"{where}.",
             "check that this input is the image and that the scores come from it; where a "
             "comparison or an index lies between them, name an earlier output (--output-name).",
         )

@@ -201,15 +201,14 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
     contract, image = report.contract, report.contract.image
     table = Table(show_header=False, box=None, pad_edge=False)
     how = contract.normalisation
-    left_out = ", ".join(contract.score.left_out)
+    left_out = contract.score.left_out
+    without = f", {', '.join(left_out)} left out" if left_out else ""
     table.add_row("file", f"{report.path}  ({report.bytes / 1e6:.1f} MB)")
     table.add_row(
         "image", f"{image.dtype} {image.layout}, {image.channels} x {image.height} x {image.width}"
     )
     table.add_row("takes", f"{image.colour} {how.range}, mean {how.mean}, std {how.std}")
-    table.add_row(
-        "scores", f"{contract.score.classes} classes" + (f", {left_out} left out" * bool(left_out))
-    )
+    table.add_row("scores", f"{contract.score.classes} classes{without}")
     if contract.source.exporter not in (None, "torch.export"):
         table.add_row("exporter", str(contract.source.exporter))
     table.add_row("operators", f"{report.nodes} ({report.forward} in the classifier)")

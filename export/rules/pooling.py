@@ -42,7 +42,9 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     half = op.dtype in HALF
     if half:
         x = op.Cast(x, to=int(EXACT))
-    groups = [[i] for i in axes] if "separable-pool" in op.on else [axes] * bool(axes)
+    groups = [[i] for i in axes]
+    if axes and "separable-pool" not in op.on:
+        groups = [axes]
     stages = [x]  # the maxima along the last axis, along the last two, ...
     for group in groups[: None if half else 0 : -1]:
         stages.append(op.MaxPool(

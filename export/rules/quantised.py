@@ -66,7 +66,8 @@ def matmul_integer(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     https://onnx.ai/onnx/operators/onnx__MatMulInteger.html
     """
     a, b, zero_a, zero_b = (*node.inputs, None, None)[:4]
-    return RULES["MatMul"].rule(op, _with(op, node, (a, zero_a, -1), (b, zero_b, 0)), g)
+    operands = [_minus_zero(op, a, zero_a, after=1), _minus_zero(op, b, zero_b)]
+    return RULES["MatMul"].rule(op, seen_as(node, operands, node.outputs), g)
 
 
 @vjp("ConvInteger")
@@ -76,21 +77,27 @@ def conv_integer(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
     https://onnx.ai/onnx/operators/onnx__ConvInteger.html
     """
     x, w, zero_x, zero_w = (*node.inputs, None, None)[:4]
-    return RULES["Conv"].rule(op, _with(op, node, (x, zero_x, 0), (w, zero_w, -3)), g)
+    operands = [_minus_zero(op, x, zero_x), _minus_zero(op, w, zero_w, after=3)]
+    return RULES["Conv"].rule(op, seen_as(node, operands, node.outputs), g)
 
 
-def _with(
-    op: Ops, node: ir.Node, *operands: tuple[ir.Value | None, ir.Value | None, int]
-) -> ir.Node:
-    """The node on float operands (tensor, zero point, axes after the zero point's if negative)."""
-    inputs = []
-    for tensor, zero, after in operands:
-        value = number = op.as_float(cast("ir.Value", tensor))
-        if zero is not None:
-            offset = op.as_float(zero)
-            if after and len(shape_of(zero)) == 1:
-                offset = op.Reshape(offset, [-1, *[1] * -after])
-            value = number - offset
-            value.dtype, value.shape = op.dtype, number.shape
-        inputs.append(value)
-    return seen_as(node, inputs, node.outputs)
+def _minus_zero(
+    op: Ops, tensor: ir.Value | None, zero: ir.Value | None, after: int = 0
+) -> ir.Value:
+    """An integer operand as the float numbers that it stands for, but for the scale.
+
+    Args:
+        op: emitter.
+        tensor: the integers.
+        zero: their zero point, a number or one for each row or channel; None: 0.
+        after: axes of the tensor behind the one that the zero points are along.
+    """
+    number = op.as_float(cast("ir.Value", tensor))
+    if zero is None:
+        return number
+    offset = op.as_float(zero)
+    if after and len(shape_of(zero)) == 1:
+        offset = op.Reshape(offset, [-1, *[1] * after])
+    value = number - offset
+    value.dtype, value.shape = op.dtype, number.shape
+    return value
