@@ -456,7 +456,7 @@ def test_saliency_command(curved, photo, tmp_path, words, kind):
     args = ["--map", *words.split(), "--class", 3, "-o", tmp_path, "--no-pictures"]
     result = run("saliency", session.path, photo, *args)
     assert result.exit_code == 0, result.output
-    maps = np.load(json.loads(result.stdout)["map"])
+    maps = np.load(json.loads(result.stdout)["npy"])
     (expected,) = session.saliency(photo, 3, map=kind)
     np.testing.assert_allclose(maps, expected.maps, rtol=1e-5, atol=1e-6)
 

@@ -221,6 +221,7 @@ def test_saliency_prints_json_lines_and_nothing_else(work, good):
             "classes": one.classes.tolist(),
             "labels": list(one.labels),
             "scores": [pytest.approx(float(score), rel=1e-6) for score in one.scores],
+            "map": "saliency",
         }
 
 
@@ -230,7 +231,7 @@ def test_saliency_writes_maps_and_pictures(work, good, tmp_path):
     assert result.exit_code == 0
     truth = Session(work / "m.onnx", ["cpu"]).saliency(good, classes=[1, 4])
     for line, one in zip(lines(result), truth, strict=True):
-        maps = np.load(line["map"])
+        maps = np.load(line["npy"])
         assert maps.dtype == np.float32
         np.testing.assert_array_equal(maps, one.maps)
     assert sorted(path.name for path in out.iterdir()) == sorted(

@@ -76,7 +76,7 @@ def test_saliency_from_a_file_exported_elsewhere(packages: Path, tmp_path: Path)
     said = json.loads(done.stdout)
     assert said["classes"] == [7]
     (wanted,) = Session(file, "cpu").saliency(image)
-    (found,) = np.load(tmp_path / said["map"])
+    (found,) = np.load(tmp_path / said["npy"])
     np.testing.assert_allclose(found, wanted.maps[0], rtol=0, atol=1e-5 * wanted.maps[0].max())
 
     for extra, words in {

@@ -87,7 +87,7 @@ def test_signs_are_seen(saliency, kind):
     found, out = saliency("--map", kind)
     table = colormaps.table("blue-orange")
     for line in found:
-        maps = np.load(line["map"])[0]
+        maps = np.load(line["npy"])[0]
         assert (maps[:, : SIDE // 2] > 0).all()
         assert (maps[:, SIDE // 2 :] < 0).all()
         left, right = halves(panel(read(out / f"{Path(line['image']).stem}.png"), 1))
@@ -109,7 +109,7 @@ def test_completeness_of_saved_maps(saliency, work):
     (start,) = Session(work / "m.onnx", ["cpu"]).saliency(black, 1)
     for line in found:
         gain = line["scores"][0] - float(start.scores[0])
-        assert np.load(line["map"]).sum() == pytest.approx(gain, rel=1e-4)
+        assert np.load(line["npy"]).sum() == pytest.approx(gain, rel=1e-4)
 
 
 # Scales
@@ -128,7 +128,7 @@ def test_one_scale_for_the_batch(saliency):
         left, right = halves(panel(read(out / f"{name}.png"), 1))
         np.testing.assert_array_equal(left, table[128 + level])
         np.testing.assert_array_equal(right, table[128 - level])
-    top = max(panels.peak(np.load(line["map"])[0]) for line in found)
+    top = max(panels.peak(np.load(line["npy"])[0]) for line in found)
     saliency(*options, repr(top), out="fixed")
     for name in shares:
         same = (own.parent / "fixed" / f"{name}.png").read_bytes()
@@ -218,7 +218,9 @@ def test_kinds_side_by_side(saliency, work):
     found, out = saliency("--panels", shown, "--class", 2, "--class", 0)
     session = Session(work / "m.onnx", ["cpu"])
     for line in found:
-        assert list(line) == ["image", "width", "height", "classes", "labels", "scores", "map"]
+        assert list(line) == [
+                "image", "width", "height", "classes", "labels", "scores", "map", "npy",
+            ]  # fmt: skip
         stem = Path(line["image"]).stem
         for kind, name in (
             ("saliency", f"{stem}.npy"),

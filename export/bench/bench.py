@@ -14,8 +14,9 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,37 @@ def run(
         OptionError: an unknown contender, or numbers that cannot be run.
     """
     known = contenders(subject, k, providers, openvino_python)
+    _check(wanted, known, rounds, threads)
+    names = list(dict.fromkeys([YARDSTICK, *(wanted or known)]))
+    race = _Race(subject, threads, timeout, openvino_python)
+    for name in names:
+        if known.get(name):
+            race.results[name] = Result(name, "failed" if wanted else "absent", known[name])
+    images, index = inputs(subject.contract, batch, k)
+    with tempfile.TemporaryDirectory(prefix="backlit-bench-") as folder:
+        np.save(Path(folder, "images.npy"), images)
+        np.save(Path(folder, "index.npy"), index)
+        try:
+            race.open([name for name in names if not known.get(name)], Path(folder), progress)
+            race.run(rounds, progress)
+            said, answers = race.answers(Path(folder))
+        finally:
+            race.close()
+    # ONNX Runtime's own provider first: the fault of another must not make the others look wrong.
+    mine = ["backlit-cpu", *(name for name in answers if name.startswith("backlit-"))]
+    reference = next((answers[name] for name in mine if name in answers), None)
+    yardstick = race.turns[YARDSTICK] if YARDSTICK in said else None
+    for name, values in said.items():
+        result = measured(name, race.turns[name], yardstick, values, batch)
+        race.results[name] = (
+            result if reference is None else compared(result, answers[name], reference)
+        )
+    spec = subject.contract.image
+    ordered = [race.results[name] for name in names]
+    return Case(subject.name, batch, k, threads, rounds, spec.height, spec.width, ordered)
+
+
+def _check(wanted: Sequence[str], known: Collection[str], rounds: int, threads: int) -> None:
     unknown = [name for name in wanted if name not in known and ":" not in name]
     if unknown:
         raise OptionError(
@@ -105,64 +137,72 @@ def run(
             f"{rounds} rounds with {threads} threads cannot be run on {os.cpu_count()} cores.",
             "give 1 or more rounds, and no more threads than there are cores.",
         )
-    names = list(dict.fromkeys([YARDSTICK, *(wanted or known)]))
-    images, index = inputs(subject.contract, batch, k)
-    results: dict[str, Result] = {}
-    workers: dict[str, Worker] = {}
-    turns: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory(prefix="backlit-bench-") as folder:
-        np.save(Path(folder, "images.npy"), images)
-        np.save(Path(folder, "index.npy"), index)
-        try:
-            for name in names:
-                if known.get(name):
-                    status = "failed" if wanted else "absent"
-                    results[name] = Result(name, status, known[name])
+
+
+class _Race:
+    """The contenders, each in a process of its own, taking turns.
+
+    Attributes:
+        results: of those that cannot run, or that failed.
+        turns: seconds and CPU seconds of each turn, by contender.
+    """
+
+    def __init__(
+        self, subject: Subject, threads: int, timeout: float, openvino_python: Path | None
+    ) -> None:
+        self.results: dict[str, Result] = {}
+        self.turns: dict[str, list[tuple[float, float]]] = {}
+        self._subject, self._threads = subject, threads
+        self._timeout, self._openvino_python = timeout, openvino_python
+        self._workers: dict[str, Worker] = {}
+
+    def open(self, names: Sequence[str], folder: Path, progress: Callable[[str], None]) -> None:
+        """Start the contenders on the input that lies in a folder."""
+        for name in names:
+            progress(f"opening {name}")
+            try:
+                python = self._openvino_python if _on_openvino(name) else None
+                job = _job(name, self._subject, folder, self._threads)
+                self._workers[name] = Worker(job, self._timeout, python)
+                self.turns[name] = []
+            except Failed as failure:
+                self.results[name] = Result(name, "failed", str(failure))
+
+    def run(self, rounds: int, progress: Callable[[str], None]) -> None:
+        """Let everybody run once in each round."""
+        for number in range(WARM_UP + rounds):
+            progress(f"round {number + 1} of {WARM_UP + rounds}")
+            running = list(self._workers)
+            start = number % max(1, len(running))  # nobody always runs after the same one
+            for name in running[start:] + running[:start]:
+                if self._threads > 1:
+                    time.sleep(0.02)  # thread pools spin on for a while after their work
+                try:
+                    answer = self._workers[name].ask("run")
+                except Failed as failure:
+                    self.results[name] = Result(name, "failed", str(failure))
+                    self._workers.pop(name).close()
                     continue
-                progress(f"opening {name}")
-                try:
-                    python = openvino_python if _on_openvino(name) else None
-                    job = _job(name, subject, Path(folder), threads)
-                    workers[name] = Worker(job, timeout, python)
-                    turns[name] = []
-                except Failed as failure:
-                    results[name] = Result(name, "failed", str(failure))
-            for number in range(WARM_UP + rounds):
-                progress(f"round {number + 1} of {WARM_UP + rounds}")
-                running = list(workers)
-                start = number % max(1, len(running))  # nobody always runs after the same one
-                for name in running[start:] + running[:start]:
-                    if threads > 1:
-                        time.sleep(0.02)  # thread pools spin on for a while after their work
-                    try:
-                        answer = workers[name].ask("run")
-                    except Failed as failure:
-                        results[name] = Result(name, "failed", str(failure))
-                        workers.pop(name).close()
-                        continue
-                    turns[name].append((answer["seconds"], answer["cpu_seconds"]))
-            said, answers = {}, {}
-            file = Path(folder, "answer.npz")
-            for name, worker in workers.items():
-                try:
-                    said[name] = worker.opened | worker.ask(str(file))
-                    answers[name] = _arrays(file)
-                except Failed as failure:
-                    results[name] = Result(name, "failed", str(failure))
-        finally:
-            for worker in workers.values():
-                worker.close()
-    # ONNX Runtime's own provider first: the fault of another must not make the others look wrong.
-    mine = ["backlit-cpu", *(name for name in answers if name.startswith("backlit-"))]
-    reference = next((answers[name] for name in mine if name in answers), None)
-    yardstick = turns[YARDSTICK] if YARDSTICK in said else None
-    for name, values in said.items():
-        results[name] = measured(name, turns[name], yardstick, values, batch)
-        if reference is not None:
-            results[name] = compared(results[name], answers[name], reference)
-    spec = subject.contract.image
-    ordered = [results[name] for name in names]
-    return Case(subject.name, batch, k, threads, rounds, spec.height, spec.width, ordered)
+                self.turns[name].append((answer["seconds"], answer["cpu_seconds"]))
+
+    def answers(
+        self, folder: Path
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Array]]]:
+        """What the contenders say of themselves, and the maps that they made."""
+        said, answers = {}, {}
+        file = folder / "answer.npz"
+        for name, worker in self._workers.items():
+            try:
+                said[name] = worker.opened | worker.ask(str(file))
+                answers[name] = _arrays(file)
+            except Failed as failure:
+                self.results[name] = Result(name, "failed", str(failure))
+        return said, answers
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers.values():
+            worker.close()
 
 
 def _on_openvino(name: str) -> bool:

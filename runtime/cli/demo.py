@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @click.command(
@@ -24,9 +30,67 @@ def demo(out: str) -> None:
     Writes tiny_convnet.backlit.onnx, and for each image NAME.npy (the map that its box comes
     from) and NAME.png (image, map, mask and box); boxes.jsonl holds the boxes.
     """
-    import numpy as np
     from rich.console import Console
-    from rich.table import Table
+
+    from .. import files
+
+    console = Console(stderr=True, highlight=False)
+    folder = files.folder(out)
+    file = folder / "tiny_convnet.backlit.onnx"
+    report = _export(file)
+    check = report.contract.verification
+    console.print(
+        f"exported {file}: {report.nodes} operators, gradient verified against {check.reference} "
+        f"(cosine {check.cosine:.7f})"
+    )
+    found = _localize(file, folder)
+    console.print(_table(found))
+    total = len(found)
+    for text, right in (
+        ("class right:            ", sum(one.named for one in found)),
+        ("box right (IoU >= 0.5): ", sum(one.overlap >= 0.5 for one in found)),
+        ("fixed centred box right:", sum(one.blind >= 0.5 for one in found)),
+    ):
+        console.print(f"{text} {right} of {total}")
+    console.print(f"look at {folder}/*.png", soft_wrap=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What was found in a sample picture.
+
+    Attributes:
+        stem: of the picture's file.
+        label, score: of the best class.
+        named: that is the picture's class.
+        overlap: IoU of the box with the true one.
+        blind: IoU of a fixed centred box with it.
+    """
+
+    stem: str
+    label: str
+    score: float
+    named: bool
+    overlap: float
+    blind: float
+
+
+def _export(file: Path) -> Any:
+    """Export the embedded classifier."""
+    from ... import models
+
+    # By name: the runtime must not need the export extra, but this command does.
+    exporter = importlib.import_module("...export", __package__)
+    how = models.PREPROCESSING
+    return exporter.export(
+        models.tiny_convnet(), file, mean=how.mean, std=how.std, range=how.range,
+        labels=models.labels().read_text(encoding="utf-8").split("\n")[:-1],
+    )  # fmt: skip
+
+
+def _localize(file: Path, folder: Path) -> list[_Found]:
+    """Find the objects of the sample pictures, and write boxes, maps and pictures."""
+    import numpy as np
 
     from ... import models
     from .. import files, pipeline
@@ -37,33 +101,15 @@ def demo(out: str) -> None:
     from ..output.lines import localization_line
     from ..session import Session
 
-    console = Console(stderr=True, highlight=False)
-    folder = files.folder(out)
-    file = folder / "tiny_convnet.backlit.onnx"
-    # By name: the runtime must not need the export extra, but this command does.
-    exporter = importlib.import_module("...export", __package__)
-    how = models.PREPROCESSING
-    report = exporter.export(
-        models.tiny_convnet(), file, mean=how.mean, std=how.std, range=how.range,
-        labels=models.labels().read_text(encoding="utf-8").split("\n")[:-1],
-    )  # fmt: skip
-    check = report.contract.verification
-    console.print(
-        f"exported {file}: {report.nodes} operators, gradient verified against {check.reference} "
-        f"(cosine {check.cosine:.7f})"
-    )
-
     samples = json.loads((models.samples() / "boxes.json").read_text(encoding="utf-8"))
     session = Session(file)
-    sources = [models.samples() / sample["file"] for sample in samples]
-    top = np.full((len(sources), 1), -1)
     recipe = fitted("default", session.contract)
-    table = Table("image", "class", "score", "IoU", "IoU, centred box", box=None, pad_edge=False)
-    right, centred, named = 0, 0, 0
+    made = []
     with files.whole_file(folder / "boxes.jsonl") as lines:
         results = pipeline.saliency_results(
-            session, sources, top, recipe.crops, keep=pictures.LONGEST, map=recipe.map
-        )
+            session, [models.samples() / sample["file"] for sample in samples],
+            np.full((len(samples), 1), -1), recipe.crops, keep=pictures.LONGEST, map=recipe.map,
+        )  # fmt: skip
         for sample, explained in zip(samples, results, strict=True):
             result = pipeline.boxes(explained, recipe)
             if result.error is not None:
@@ -72,28 +118,24 @@ def demo(out: str) -> None:
             if found is None:
                 continue
             save_maps(folder / f"{stem}.npy", found.maps)
-            rows = pictures.localization_rows(result)
-            pictures.save_rows(folder / f"{stem}.png", rows)
-            box, truth = found.boxes[0], tuple(sample["box"])
-            overlap = iou(box, truth)
+            pictures.save_rows(folder / f"{stem}.png", pictures.localization_rows(result))
+            truth = tuple(sample["box"])
+            extra = {"image": sample["file"], "true_box": truth}
+            lines.write(json.dumps(localization_line(found) | extra).encode() + b"\n")
+            label = str(found.labels[0])
             blind = iou(centred_box(found.width, found.height), truth)
-            line = localization_line(found) | {
-                "image": sample["file"],
-                "true_box": truth,
-            }
-            lines.write(json.dumps(line).encode() + b"\n")
-            right, centred = right + (overlap >= 0.5), centred + (blind >= 0.5)
-            named += found.labels[0] == sample["label"]
-            table.add_row(
-                stem,
-                str(found.labels[0]),
-                f"{found.scores[0]:.2f}",
-                f"{overlap:.2f}",
-                f"{blind:.2f}",
-            )
-    console.print(table)
-    total = len(samples)
-    console.print(f"class right:             {named} of {total}")
-    console.print(f"box right (IoU >= 0.5):  {right} of {total}")
-    console.print(f"fixed centred box right: {centred} of {total}")
-    console.print(f"look at {folder}/*.png", soft_wrap=True)
+            made.append(_Found(
+                stem, label, float(found.scores[0]), label == sample["label"],
+                iou(found.boxes[0], truth), blind,
+            ))  # fmt: skip
+    return made
+
+
+def _table(found: Sequence[_Found]) -> Table:
+    from rich.table import Table
+
+    table = Table("image", "class", "score", "IoU", "IoU, centred box", box=None, pad_edge=False)
+    for one in found:
+        numbers = (f"{number:.2f}" for number in (one.score, one.overlap, one.blind))
+        table.add_row(one.stem, one.label, *numbers)
+    return table

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ..contract import Contract
     from ..drawing.panels import Row
     from ..drawing.pictures import Explained, Look
+    from ..output.run_log import Line
     from ..results import Localization, Result, Saliency
     from .image_run import Outcome
 
@@ -152,16 +155,13 @@ def localize(
         return result.image, None, localization_line(found, written)
 
     with ExitStack() as stack:
+        log = None
         if run.folder is not None:
             written = asked.settings() | {"pictures": pictures.drawn, "masks": masks}
             written["provider options"] = options.get("settings", ())
             settings = _settings(run, chosen, views, written)
             log = stack.enter_context(run.logged(RunLog(run.folder, settings, resume)))
-            if masks:
-                files.folder(run.folder / "masks")
-            if resume:
-                files.sweep(run.folder)
-                files.sweep(run.folder / "masks")
+            _make_ready(run.folder, masks, resume)
         flow = pipeline.saliency_flow(
             run.session,
             run.sources(),
@@ -173,20 +173,34 @@ def localize(
             map=chosen.map,
         )
         lines = run.lines(stack.enter_context(closing(pipeline.after(flow, save))))
-        if run.folder is None:
-            printed = FORMATS[(*formats, "jsonl")[0]]
-            if isinstance(printed, Table):
-                for piece in printed.pieces(lines):
-                    click.echo(encoded(piece), nl=False)
+        if log is None or run.folder is None:
+            _print(lines, formats[0] if formats else "jsonl")
         else:
             for line in lines:
                 print_line(line)
             log.end()
             for name in sorted({*formats}):
                 FORMATS[name].write(log.lines(), run.folder, Names(run.numbered))
-            pictures.finish(lambda: named(log, run.numbered), rows)
+            pictures.finish(partial(named, log, run.numbered), rows)
             log.finish()
     run.finish()
+
+
+def _make_ready(folder: Path, masks: bool, resume: bool) -> None:
+    """Make the folder of masks, and take out what a killed run left half-written."""
+    if masks:
+        files.folder(folder / "masks")
+    if resume:
+        files.sweep(folder)
+        files.sweep(folder / "masks")
+
+
+def _print(lines: Iterable[Line], name: str) -> None:
+    """Print a run's lines in a format that is one text."""
+    printed = FORMATS[name]
+    if isinstance(printed, Table):
+        for piece in printed.pieces(lines):
+            click.echo(encoded(piece), nl=False)
 
 
 def _save_masks(folder: Path, stem: str, found: Localization) -> list[str | None]:

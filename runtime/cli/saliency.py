@@ -53,9 +53,9 @@ def saliency(
 ) -> None:
     """Show where the classifier looked in each IMAGE (a file, a folder, or - for a list on stdin).
 
-    Prints one JSON line per image: image, width, height, classes, labels, scores, map. With -o,
-    map is a NumPy file float32 [K,h,w], one map per class in pixels of the network's view, and
-    NAME.png shows image and map side by side; other kinds of maps among the --panels are in
+    Prints one JSON line per image: image, width, height, classes, labels, scores, map (the kind).
+    With -o, npy is a NumPy file float32 [K,h,w], one map per class in pixels of the network's view,
+    and NAME.png shows image and map side by side; other kinds of maps among the --panels are in
     NAME.KIND.npy. Files of a list on stdin, which is read as it comes, are named 000001_NAME, and
     so on.
     """
@@ -86,9 +86,10 @@ def saliency(
             "classes": found.classes.tolist(),
             "labels": None if found.labels is None else list(found.labels),
             "scores": [number(score) for score in found.scores],
+            "map": found.map,
         }
         if run.folder is not None:
-            line["map"] = str(run.folder / f"{stem}.npy")
+            line["npy"] = str(run.folder / f"{stem}.npy")
             explained = dict(zip(kinds, results, strict=True))
             pictures.save_maps(stem, explained)
             pictures.save(stem, explained, _rows)
@@ -111,8 +112,8 @@ def saliency(
     ]
     with closing(pipeline.after(lockstep(flows), save)) as outcomes:
         for line in run.lines(outcomes):
-            if pictures.listed and "map" in line:
-                entries.append((Path(line["map"]).stem, line))
+            if pictures.listed and "npy" in line:
+                entries.append((Path(line["npy"]).stem, line))
             print_line(line)
     pictures.finish(lambda: entries, _rows)
     run.finish()
