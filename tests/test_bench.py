@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
+import signal
+import statistics
 import sys
-import time
 import venv
 from pathlib import Path
 from typing import Any
@@ -76,11 +76,11 @@ def test_contenders_run_and_agree(case: Case) -> None:
         assert (found.status, found.reason) == ("ok", "")
         assert found.distance is not None
         assert found.distance < 1e-5
-        assert found.ratio is not None
-        assert found.ratio > 1
+        pairs = zip(found.times, result(case, "forward").times, strict=True)
+        assert found.ratio == pytest.approx(statistics.median(mine / own for mine, own in pairs))
         assert len(found.times) == len(found.cpu_times) == case.rounds
         assert found.open_seconds is not None
-        assert 0 < found.open_seconds < 20
+        assert found.open_seconds > 0
     assert result(case, "torch-batched").agrees
     assert result(case, "torch").versions == {"torch": torch.__version__}
     assert result(case, "backlit-cpu").versions["onnxruntime"] == ort.__version__
@@ -140,11 +140,11 @@ def test_one_that_takes_too_long_is_ended(subject: Subject, tmp_path: Path) -> N
     job = worker_job(subject, tmp_path, f"{PEERS}:sleeps")
     worker = Worker(job, timeout=20)
     worker._timeout = 0.2
-    started = time.perf_counter()
     with pytest.raises(Failed, match="not done within 0 s"):
         worker.ask("run")
     worker.close()
-    assert time.perf_counter() - started < 10
+    killed = -signal.SIGKILL if os.name == "posix" else 1
+    assert worker._process.returncode == killed  # in its sleep: nobody waited for its end
 
 
 def worker_job(subject: Subject, folder: Path, contender: str) -> Job:
@@ -312,14 +312,3 @@ def test_usage_errors(args: list[str], subject: Subject) -> None:
 def test_unknown_contender(subject: Subject) -> None:
     with pytest.raises(OptionError, match="no contender nobody here"):
         bench.run(subject, wanted=["nobody"])
-
-
-def test_help_is_quick() -> None:
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        command = [sys.executable, "-m", "backlit.runtime", "--help"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - started)
-        assert "bench" in done.stdout
-    assert min(times) < 0.3

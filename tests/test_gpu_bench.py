@@ -96,9 +96,11 @@ def test_the_whole_command(out: Path) -> None:
         assert made.distance < 1e-5
         for mode in ("host", "device"):
             figure = made.figures[mode]
-            assert 0 < figure.low <= figure.seconds <= figure.high < 1
+            assert 0 < figure.low <= figure.seconds <= figure.high
             assert figure.ratio is not None
-            assert 0.2 < figure.ratio < 1e3
+            assert figure.ratio_low is not None
+            assert figure.ratio_high is not None
+            assert 0 < figure.ratio_low <= figure.ratio <= figure.ratio_high
     assert results["forward-cpu"].figures["host"].ratio is None
     assert results["backlit-cpu"].versions["onnxruntime"] == ort.__version__
 
@@ -132,7 +134,8 @@ def test_the_profile_names_operators_of_the_file(out: Path) -> None:
     plain = {name: nodes for name, _, nodes, _ in profile["forward"]["operators"]}
     assert whole["Gemm"] + whole.get("MatMul", 0) > plain["Gemm"]
     assert "ReduceMax" in whole
-    assert profile["backlit"]["seconds"] > profile["forward"]["seconds"] > 0
+    for one in (profile["backlit"], profile["forward"]):
+        assert one["seconds"] == pytest.approx(sum(seconds for *_, seconds in one["operators"]))
     assert "no CUDA" in profile["kernels_reason"]
     assert not list(out.glob("**/trace*"))
 
