@@ -6,8 +6,10 @@ BIN := .venv/bin
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
+# Building the package needs nothing of the package.
+DIST := .venv-dist
 
-.PHONY: demo test lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision clean
+.PHONY: demo test lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -104,5 +106,22 @@ gpu-check: .venv/ready-test
 precision: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.precision.run
 
+# The wheel and the sdist, in dist/: built twice and compared. make dist TAG=v1.2.3 refuses another
+# version.
+dist: $(DIST)/ready
+	$(DIST)/bin/python -m release.dist --tag "$(TAG)"
+
+# That wheel with each extra in an environment of its own, for each Python that there is.
+# make wheel PYTHONS="python3.11" EXTRAS="cpu cpu,boxes,export"
+PYTHONS ?= python3.11 python3.12 python3.13
+wheel: dist
+	$(DIST)/bin/python -m release.wheel --pythons "$(PYTHONS)" --extras "$(EXTRAS)"
+
+$(DIST)/ready: pyproject.toml tests/constraints.txt
+	test -x $(DIST)/bin/python || $(PYTHON) -m venv $(DIST)
+	$(DIST)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(DIST)/bin/python -m pip install --quiet --constraint tests/constraints.txt --group dist
+	touch $@
+
 clean:
-	rm -rf .venv $(OPENVINO) .typing .arrows .docs out build *.egg-info
+	rm -rf .venv $(OPENVINO) $(DIST) .typing .arrows .docs out build dist *.egg-info
