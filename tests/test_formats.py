@@ -23,6 +23,8 @@ from support.linear_file import write_linear_file
 LABELS = ("cat, 'tabby' & <kin>", "Hündin")
 FRAME = 40
 
+HOW = {"map": "m", "recipe": "r"}
+
 # Of an image 100x60: columns 10 to 49 and rows 20 to 29, and one pixel in the corner.
 LINES = [
     {
@@ -30,14 +32,14 @@ LINES = [
         "width": 100,
         "height": 60,
         "results": [
-            {"class": 0, "label": LABELS[0], "score": 4.5, "box": [10, 20, 50, 30], "recipe": "r"},
-            {"class": 1, "label": None, "score": -0.25, "box": [99, 59, 100, 60], "recipe": "r"},
-            {"class": 0, "label": LABELS[1], "score": 0.5, "box": None, "recipe": "r"},
+            {"class": 0, "label": LABELS[0], "score": 4.5, "box": [10, 20, 50, 30], **HOW},
+            {"class": 1, "label": None, "score": -0.25, "box": [99, 59, 100, 60], **HOW},
+            {"class": 0, "label": LABELS[1], "score": 0.5, "box": None, **HOW},
         ],
     },
     {"image": "val2017/000000397133.jpg", "error": "it is damaged,\nand more"},
     {"image": "000000000042.jpg", "width": 7, "height": 5, "results": [
-        {"class": 3, "label": "ab", "score": None, "box": [0, 0, 7, 5], "recipe": "r"}]},
+        {"class": 3, "label": "ab", "score": None, "box": [0, 0, 7, 5], **HOW}]},
 ]  # fmt: skip
 
 
@@ -117,6 +119,7 @@ def test_csv(written):
     ]
     assert rows[3]["error"] == "it is damaged,\nand more"
     assert rows[2]["label"] == LABELS[1]
+    assert [(row["map"], row["recipe"]) for row in rows[2:4]] == [("m", "r"), ("", "")]
     assert (rows[0]["error"], rows[3]["class"], rows[4]["score"]) == ("", "", "")
 
 
@@ -153,7 +156,7 @@ def test_voc_of_letters_that_xml_has_not():
 
 def test_csv_keeps_the_bytes_of_a_file_name():
     text = "".join(csv_table([{"image": "a\udcff.jpg", "error": "bad"}]))
-    assert encoded(text).splitlines()[1] == b"a\xff.jpg,,,,,,,,,,,bad"
+    assert encoded(text).splitlines()[1] == b"a\xff.jpg,,,,,,,,,,,,bad"
 
 
 # From photo to file

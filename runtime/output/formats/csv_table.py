@@ -10,7 +10,7 @@ from .format import Line, Table
 
 COLUMNS = (
     *("image", "width", "height", "class", "label", "score", "x0", "y0", "x1", "y1"),
-    *("recipe", "error"),
+    *("map", "recipe", "error"),
 )
 """Of the table."""
 
@@ -28,10 +28,10 @@ def csv_table(lines: Iterable[Line]) -> Iterator[str]:
         size = [line["image"], line.get("width"), line.get("height")]
         for result in line.get("results", ()):
             box = result["box"] or [None] * 4
-            found = [result["class"], result["label"], result["score"], *box, result["recipe"]]
-            writer.writerow([*size, *found, None])
+            found = [result["class"], result["label"], result["score"], *box]
+            writer.writerow([*size, *found, result["map"], result["recipe"], None])
         if "error" in line:
-            writer.writerow([*size, *[None] * 8, line["error"]])
+            writer.writerow([*size, *[None] * 9, line["error"]])
         yield text.getvalue()
         text.seek(0)
         text.truncate()
