@@ -58,7 +58,7 @@ def differentiate(
     """
     known_relu(relu)
 
-    def locate(model: ir.Model) -> normalise.Path:
+    def locate(model: ir.Model) -> normalise.Ends:
         last = named(model.graph.outputs, output, "output")
         return named(model.graph.inputs, wrt, "input"), last
 

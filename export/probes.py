@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.arrays import Array
 from ..runtime.contract import Contract
-
-Array = np.ndarray[Any, Any]
 
 IMAGES = 2
 """How many are measured by default."""

@@ -5,6 +5,8 @@ They are types for readers and for mypy; at run time every array is a plain ``nu
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,3 +24,6 @@ Index = npt.NDArray[np.int64]
 
 Mask = npt.NDArray[np.bool_]
 """bool [h,w], true inside."""
+
+Array = npt.NDArray[Any]
+"""Of any type, which the text says where it matters."""

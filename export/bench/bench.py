@@ -20,12 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.arrays import Array
 from ...runtime.backend.probing import parse, probe
 from ...runtime.backend.providers.table import PROVIDERS
 from ...runtime.errors import OptionError
 from .files import Subject, inputs, preprocessing
 from .process import Failed, Worker
-from .result import WARM_UP, Array, Case, Result, compared, measured
+from .result import WARM_UP, Case, Result, compared, measured
 from .worker import CONTENDERS, Job
 
 YARDSTICK = "forward"

@@ -11,14 +11,13 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from ...runtime import contract as schema
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract
 from ...runtime.errors import OptionError
 from ..build import export
 from ..probes import smooth_noise
 from ..sources.load import load, to_onnx
 from ..write import save
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)

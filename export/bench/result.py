@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from ...runtime.arrays import Array
 
 WARM_UP = 3  # first rounds, thrown away
 AGREES = 0.1  # relative L2 distance; float32 flips ReLU masks near zero, a wrong map is off by 1

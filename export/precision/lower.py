@@ -18,7 +18,6 @@ out again in float32.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -26,6 +25,7 @@ import onnx.version_converter
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract
 from ..graph.protos import with_output
 from ..graph.values import attribute
@@ -62,8 +62,6 @@ PLAIN = PRODUCTS | MOVES | ELEMENTWISE
 STEPS = frozenset({"Ceil", "Floor", "Round", "Sign"})
 
 COSINE, SCORES = 0.9995, 5e-3  # on test images, for the forward pass to be in half precision
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def lower(model: ir.Model, contract: Contract, to: ir.DataType) -> ir.Model:

@@ -41,7 +41,7 @@ def prepare(
     normalise.free_batch(model, image)
     _as_float32_nchw(model, image)
 
-    def locate(model: ir.Model) -> normalise.Path:
+    def locate(model: ir.Model) -> normalise.Ends:
         (image,) = model.graph.inputs
         return image, find_scores(_score_output(model, output_name), names)[0]
 

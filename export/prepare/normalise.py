@@ -25,7 +25,7 @@ from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, quantised
 
-Path: TypeAlias = tuple[ir.Value, ir.Value]  # from the tensor differentiated by to the score
+Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
 
 OPSET = 20
 _RESIZE_10 = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -161,7 +161,7 @@ def explicit(model: ir.Model) -> None:
             _plain_equation(node)
 
 
-def settle(model: ir.Model, locate: Callable[[ir.Model], Path]) -> tuple[ir.Model, Path]:
+def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Model, Ends]:
     """Fold, infer and expand until the rules' assumptions hold.
 
     Args:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ..autodiff.masks import gate
 from ..autodiff.ops import Ops
 from ..autodiff.registry import vjp
 from ..graph.values import EXACT, HALF, args, attribute, shape_of, static
 from .convolution import Window, fit, interleave, undo, window
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 @vjp("MaxPool")

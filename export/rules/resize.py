@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from ...runtime.arrays import Array
 from ...runtime.errors import ModelError
 from ..autodiff.adjoints import along, scatter
 from ..autodiff.ops import Ops
 from ..autodiff.registry import Grads, vjp
 from ..graph.values import Shape, args, attribute, constant, not_constant, shape_of, static
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 @vjp("Resize")

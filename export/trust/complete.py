@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.arrays import Doubles
 from ...runtime.maps.integrated_gradients import (
     Baseline,
     IntegratedGradients,
@@ -26,7 +27,6 @@ from ...runtime.maps.points import graph_values
 if TYPE_CHECKING:
     from ...runtime.backend.runner import Runner
 
-Floats = npt.NDArray[np.float64]
 
 STEPS = (5, 10, 20, 40, 80)
 BASELINE: Baseline = "black"
@@ -43,13 +43,13 @@ class Completeness:
             is better than.
     """
 
-    gain: Floats
-    sums: Mapping[int, Floats]
-    plain: Floats
+    gain: Doubles
+    sums: Mapping[int, Doubles]
+    plain: Doubles
 
-    def errors(self, sums: Floats) -> Floats:
+    def errors(self, sums: Doubles) -> Doubles:
         """Distance of each image's sum from its gain, as a share of the gain: float64 [N]."""
-        errors: Floats = np.abs(sums - self.gain) / np.maximum(np.abs(self.gain), 1e-12)
+        errors: Doubles = np.abs(sums - self.gain) / np.maximum(np.abs(self.gain), 1e-12)
         return errors
 
 

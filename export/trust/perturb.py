@@ -21,14 +21,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ...runtime.arrays import Doubles, Index, Pixels
 from ...runtime.contract import Contract
 
 if TYPE_CHECKING:
     from ...runtime.backend.runner import Runner
 
-Floats = npt.NDArray[np.float64]
-Index = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.uint8]
 Kind = Literal["insertion", "deletion"]
 
 STEPS = 20
@@ -47,14 +45,14 @@ class Curves:
         insertion, deletion: float64 [N,S+1] probabilities, by image.
     """
 
-    share: Floats
-    insertion: Floats
-    deletion: Floats
+    share: Doubles
+    insertion: Doubles
+    deletion: Doubles
 
-    def areas(self, kind: Kind) -> Floats:
+    def areas(self, kind: Kind) -> Doubles:
         """Area under each image's curve: float64 [N] in 0..1."""
-        curve: Floats = getattr(self, kind)
-        areas: Floats = (np.diff(self.share) * (curve[:, 1:] + curve[:, :-1]) / 2).sum(1)
+        curve: Doubles = getattr(self, kind)
+        areas: Doubles = (np.diff(self.share) * (curve[:, 1:] + curve[:, :-1]) / 2).sum(1)
         return areas
 
 
@@ -154,20 +152,20 @@ def centred_order(count: int, height: int, width: int, seed: int = 0) -> Index:
     return np.repeat(order(gaussian[None], seed), count, axis=0)
 
 
-def probabilities(scores: npt.NDArray[np.floating], contract: Contract) -> Floats:
+def probabilities(scores: npt.NDArray[np.floating], contract: Contract) -> Doubles:
     """What a classifier's scores [N,classes] mean: softmax, or sigmoid where it ended in one."""
     values = scores.astype(np.float64)
     if "Sigmoid" in contract.score.left_out:
-        single: Floats = 1 / (1 + np.exp(-values))
+        single: Doubles = 1 / (1 + np.exp(-values))
         return single
     raised = np.exp(values - values.max(1, keepdims=True))
-    shares: Floats = raised / raised.sum(1, keepdims=True)
+    shares: Doubles = raised / raised.sum(1, keepdims=True)
     return shares
 
 
-def _probabilities(runner: Runner, pictures: Pixels, index: int, batch: int) -> Floats:
+def _probabilities(runner: Runner, pictures: Pixels, index: int, batch: int) -> Doubles:
     """The probability of one class in some pictures: float64 [n]."""
     parts = [pictures[at : at + batch] for at in range(0, len(pictures), batch)]
     scores = [runner.run(part, np.full((len(part), 1), index)).scores for part in parts]
-    found: Floats = probabilities(np.concatenate(scores), runner.contract)[:, index]
+    found: Doubles = probabilities(np.concatenate(scores), runner.contract)[:, index]
     return found

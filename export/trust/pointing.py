@@ -9,13 +9,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
+from ...runtime.arrays import Floats
 from ...runtime.evaluation import metrics
 from .sample import Sample
-
-Map = npt.NDArray[np.float32]
 
 SIDE = 500
 """Longer side, in pixels, of the photos that the tolerance is meant for (VOC, ILSVRC)."""
@@ -45,7 +41,7 @@ class Pointing:
 
 
 def play(
-    samples: Sequence[Sample], maps: Sequence[Mapping[str, Mapping[int, Map]]]
+    samples: Sequence[Sample], maps: Sequence[Mapping[str, Mapping[int, Floats]]]
 ) -> Pointing | None:
     """Play it.
 
@@ -73,7 +69,7 @@ def play(
     return Pointing(tuple(classes), {name: tuple(found) for name, found in hits.items()})
 
 
-def highest(sample: Sample, saliency: Map) -> tuple[float, float] | None:
+def highest(sample: Sample, saliency: Floats) -> tuple[float, float] | None:
     """A map's highest pixel (x, y) in the pixels that the boxes are given in; None for a flat map.
 
     Args:

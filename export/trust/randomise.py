@@ -27,13 +27,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime as ort
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Relu
 from ...runtime.errors import ModelError, OptionError
 from ..autodiff.backward import path
@@ -41,7 +42,6 @@ from ..graph.weights import detach, session
 from .rebuild import classifier, rebuilt
 from .similarity import METRICS, Reference
 
-Array = npt.NDArray[Any]
 Mode = Literal["cascading", "independent"]
 Verdict = Literal["passes", "fails", "undecided"]
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from ...runtime.arrays import Pixels
 from ...runtime.contract import Contract
 from ...runtime.errors import BacklitError, DatasetError, ImageError, OptionError
 from ...runtime.evaluation import datasets
@@ -17,8 +17,6 @@ from ...runtime.evaluation.datasets import Box
 from ...runtime.images.listing import Inputs
 from ...runtime.images.load import load
 from ...runtime.images.prepare import Prepared, prepare, shrink
-
-Pixels = npt.NDArray[np.uint8]
 
 PICTURE_SIDE = 160
 """Longer side in pixels of the picture that is kept of each image."""

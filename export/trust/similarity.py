@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ...runtime.arrays import Doubles
 
 METRICS = ("spearman", "ssim", "top")
 """Rank correlation, structural similarity, overlap of the highest tenth: 1 for equal maps."""
@@ -49,24 +49,24 @@ def is_flat(values: npt.NDArray[np.floating]) -> bool:
     return not bool(np.isfinite(values).all() and values.min() < values.max())
 
 
-def ranks(values: npt.NDArray[np.floating]) -> Floats:
+def ranks(values: npt.NDArray[np.floating]) -> Doubles:
     """Ranks [h*w], equals at their mean rank, as Spearman's correlation wants them."""
     _, place, count = np.unique(values.reshape(-1), return_inverse=True, return_counts=True)
     ends = np.cumsum(count)
-    found: Floats = (ends - (count - 1) / 2)[place.reshape(-1)]
+    found: Doubles = (ends - (count - 1) / 2)[place.reshape(-1)]
     return found
 
 
-def scaled(values: npt.NDArray[np.floating]) -> Floats:
+def scaled(values: npt.NDArray[np.floating]) -> Doubles:
     """A map as it is looked at: from 0, with its 99 % quantile at 1 and all above it too."""
     above = np.nan_to_num(values.astype(np.float64))
     above = above - above.min()
     top = float(np.quantile(above, 0.99)) or float(above.max()) or 1.0
-    shown: Floats = np.clip(above / top, 0, 1)
+    shown: Doubles = np.clip(above / top, 0, 1)
     return shown
 
 
-def ssim(a: Floats, b: Floats) -> float:
+def ssim(a: Doubles, b: Doubles) -> float:
     """Mean structural similarity (Wang et al. 2004, IEEE TIP 13(4), equation 13) of two maps.
 
     Args:
@@ -75,7 +75,7 @@ def ssim(a: Floats, b: Floats) -> float:
     """
     side = min(_WINDOW, *(n if n % 2 else n - 1 for n in a.shape))
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: Doubles) -> Doubles:
         return np.asarray(cv2.GaussianBlur(values, (side, side), _SIGMA), np.float64)
 
     mean_a, mean_b = mean(a), mean(b)
@@ -92,8 +92,8 @@ def highest(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     return np.argsort(-rows, kind="stable")[: max(1, round(TOP * rows.size))]
 
 
-def _centred(values: Floats) -> Floats:
+def _centred(values: Doubles) -> Doubles:
     """Values with mean 0 and length 1; zeros of a flat map."""
     moved = values - values.mean()
-    unit: Floats = moved / (float(np.linalg.norm(moved)) or 1.0)
+    unit: Doubles = moved / (float(np.linalg.norm(moved)) or 1.0)
     return unit

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract
 from ..probes import preprocessed
 from .measured import Measured
-
-Array = np.ndarray[Any, Any]
 
 
 def autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Array, Array, Array]:

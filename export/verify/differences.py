@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract
 from ...runtime.errors import VerificationError
 from ..graph.protos import with_output
@@ -14,8 +15,6 @@ from ..probes import preprocessed
 from .fixed_slopes import FixedSlopes
 from .measured import Measured
 from .reference import Evaluator
-
-Array = np.ndarray[Any, Any]
 
 
 def differences(

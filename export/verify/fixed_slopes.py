@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference.op_run import OpRun
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Relu
 from ..autodiff.rectifiers import Rectifier
 from ..graph.protos import with_output
@@ -28,8 +29,6 @@ from ..graph.weights import Detached, attach, detach, session
 from ..prepare.classifier import prepare
 from ..wrap import wrap
 from .reference import Kept
-
-Array = np.ndarray[Any, Any]
 
 
 class FixedSlopes(Kept):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract
 from ..graph.protos import with_output
 from ..graph.weights import Detached, session
 from ..probes import IMAGES, smooth_noise
 from ..wrap import GRADIENT
 from .reference import Evaluator
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ onnx's reference evaluator, with the operator put right in which it strays from 
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,11 +15,10 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv
 
+from ...runtime.arrays import Array
 from ..graph.weights import Detached, array, attach, detach
 from ..prepare import quantised
 from ..prepare.normalise import upgraded
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 class LRN(OpRun):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Verification
 from ...runtime.errors import VerificationError
 from ..graph.weights import Detached, detach
@@ -21,8 +22,6 @@ from .autograd import autograd, module_scores
 from .differences import differences
 from .fixed_slopes import FixedSlopes
 from .measured import Measured, in_float64, measure
-
-Array = np.ndarray[Any, Any]
 
 RELATIVE_L2 = 1e-2  # float32 runs of two libraries flip ReLU masks near zero
 COSINE = 0.9999

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Floats
 from ..boxes.recipes import Recipe
 from ..files import folder as make_folder
 from ..files import whole_file
@@ -19,7 +20,6 @@ from ..images.prepare import Prepared
 from . import metrics
 from .datasets import Example
 
-Map = npt.NDArray[np.float32]
 Record = dict[str, Any]
 """JSON values by name: of an image, or of a whole evaluation."""
 
@@ -27,7 +27,7 @@ MAP_SIDE = 224
 """Height and width of a score map in pixels, as in wsolevaluation."""
 
 
-def score_map(prepared: Prepared, saliency: Map, recipe: Recipe) -> Map:
+def score_map(prepared: Prepared, saliency: Floats, recipe: Recipe) -> Floats:
     """The map that a recipe takes its seeds from, over the whole image.
 
     Args:
@@ -47,12 +47,12 @@ def score_map(prepared: Prepared, saliency: Map, recipe: Recipe) -> Map:
     )
     values = view.map_to_original(recipe.evidence(saliency))
     low, high = values.min(), values.max()
-    scaled: Map = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    scaled: Floats = (values - low) / (high - low) if high > low else np.zeros_like(values)
     return scaled
 
 
 @functools.cache
-def centred_map() -> Map:
+def centred_map() -> Floats:
     """The map that looks at nothing, float32 [224,224]: a Gaussian in the middle.
 
     It is Choe et al.'s center-gaussian baseline (2020). The boxes of its level sets
@@ -60,12 +60,12 @@ def centred_map() -> Map:
     """
     across = np.linspace(-1, 1, MAP_SIDE)
     values = np.exp(-0.5 * (across[:, None] ** 2 + across[None] ** 2))
-    scaled: Map = ((values - values.min()) / (values.max() - values.min())).astype(np.float32)
+    scaled: Floats = ((values - values.min()) / (values.max() - values.min())).astype(np.float32)
     return scaled
 
 
 def measures(
-    maps: Sequence[Map], truth: Sequence[Sequence[metrics.Box]], size: tuple[int, int]
+    maps: Sequence[Floats], truth: Sequence[Sequence[metrics.Box]], size: tuple[int, int]
 ) -> Record:
     """Pointing hits, and the IoUs over score thresholds in thousandths; per true class."""
     hits, largest, best = [], [], []
@@ -99,7 +99,7 @@ def heatmap_paths(folder: Path | None, example: Example) -> list[Path]:
     return [folder / name for name in names]
 
 
-def save_heatmap(path: Path, values: Map) -> None:
+def save_heatmap(path: Path, values: Floats) -> None:
     """Write a score map as a NumPy file, whole or not at all.
 
     Raises:

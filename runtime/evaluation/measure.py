@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import pipeline
+from ..arrays import Floats, Index
 from ..boxes.geometry import centred_box
 from ..boxes.recipes import Recipe, get_recipe
 from ..errors import BacklitError, ImageError
@@ -34,7 +34,7 @@ from ..output.run_log import RunLog
 from ..results import Result, Saliency
 from ..session import Session
 from .datasets import Dataset, Example
-from .maps import Map, Record, centred_map, heatmap_paths, measures, save_heatmap, score_map
+from .maps import Record, centred_map, heatmap_paths, measures, save_heatmap, score_map
 
 Baselines = Literal["all", "centred", "none"]
 
@@ -151,7 +151,7 @@ def measure(
             yield example, error
 
 
-def class_rows(evaluation: Evaluation, examples: Sequence[Example]) -> npt.NDArray[np.int64]:
+def class_rows(evaluation: Evaluation, examples: Sequence[Example]) -> Index:
     """The classes to explain: int64 [N, top + true classes], the best first, then the true ones.
 
     Where a true class stands for several of the classifier's, it is the one that scores best.
@@ -259,13 +259,13 @@ def _single_view(session: Session, example: Example, found: Saliency) -> Salienc
     return dataclasses.replace(found, prepared=prepared, maps=outputs.saliency[0])
 
 
-def _scores(session: Session, example: Example) -> Map:
+def _scores(session: Session, example: Example) -> Floats:
     """Scores of all classes, float32 [classes]; zeros for an image that cannot be read."""
     try:
         prepared = prepare(load(example.path), session.contract.image)
     except ImageError:  # reported when it is measured
         return np.zeros(session.contract.score.classes, np.float32)
-    scores: Map = session.run(prepared.views, np.array([[-1]])).scores[0]
+    scores: Floats = session.run(prepared.views, np.array([[-1]])).scores[0]
     return scores
 
 

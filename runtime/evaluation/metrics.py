@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..arrays import Doubles
+
 Box = tuple[float, float, float, float]
-Floats = npt.NDArray[np.float64]
 Sweep = npt.NDArray[np.float32]
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)
@@ -31,7 +32,7 @@ POINTING_TOLERANCE = 15.0
 _BINARY = cv2.THRESH_BINARY
 
 
-def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
+def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Doubles:
     """Intersection over union of every box of one list with every box of another.
 
     Args:
@@ -48,7 +49,7 @@ def box_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
     overlap = np.clip(high - low, 0, None).prod(-1)
     area_a, area_b = (np.clip(x[..., 2:] - x[..., :2], 0, None).prod(-1) for x in (first, second))
     union = area_a + area_b - overlap
-    ious: Floats = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
+    ious: Doubles = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
     return ious
 
 
@@ -99,7 +100,7 @@ def gt_known_accuracy(ious: npt.ArrayLike, threshold: float = 0.5) -> float:
     return _mean(np.asarray(ious) >= threshold)
 
 
-def accuracy_curve(ious: npt.ArrayLike, thresholds: Sequence[float]) -> Floats:
+def accuracy_curve(ious: npt.ArrayLike, thresholds: Sequence[float]) -> Doubles:
     """`gt_known_accuracy` over IoU thresholds.
 
     Args:
@@ -265,7 +266,7 @@ def box_sweep(score_map: npt.NDArray[np.floating], boxes: Collection[Box]) -> tu
     return ious[largest][which], np.maximum.reduceat(ious, starts)[which]
 
 
-def score_threshold_curve(sweeps: npt.ArrayLike, iou: float) -> Floats:
+def score_threshold_curve(sweeps: npt.ArrayLike, iou: float) -> Doubles:
     """Share of images whose box is right, over `SCORE_THRESHOLDS`.
 
     Args:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from .. import pipeline
+from ..arrays import Pixels
 from ..drawing.charts import Chart, Series
 from ..drawing.html import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
 from ..drawing.panels import blended, resized
@@ -20,8 +21,6 @@ from .datasets import Example
 from .maps import Record
 from .measure import CENTRED, Evaluation
 from .summary import Metric, Pick
-
-Pixels = npt.NDArray[np.uint8]
 
 PICTURE_SIDE = 240
 """Longer side of a picture in pixels."""
