@@ -21,7 +21,7 @@ class Failed(Exception):  # noqa: N818  it is a finding, not an error
     """A contender did not open or run; the text is its reason."""
 
 
-class Job(Protocol):
+class AnyJob(Protocol):
     """What a worker is to run: a dataclass that travels as JSON, such as the worker's."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -36,7 +36,7 @@ class Worker:
 
     def __init__(
         self,
-        job: Job,
+        job: AnyJob,
         timeout: float,
         python: Path | None = None,
         script: Path = _WORKER,

@@ -155,7 +155,7 @@ def onnx_ad(job: Job) -> Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class Contender:
     """How a contender is opened: a function here or in torch_peers.py, and what it imports."""
 
     function: str
@@ -163,14 +163,14 @@ class Kind:
 
 
 CONTENDERS = {
-    "forward": Kind("forward", ("onnxruntime",)),
-    "classifier": Kind("classifier", ("onnxruntime",)),
-    "torch": Kind("eager", ("torch",)),
-    "torch-channels-last": Kind("channels_last", ("torch",)),
-    "torch-batched": Kind("batched", ("torch",)),
-    "torch-compile": Kind("compiled", ("torch", "torch._dynamo", "torch._inductor")),
-    "captum": Kind("captum", ("torch", "captum.attr")),
-    "onnx-ad": Kind("onnx_ad", ("onnx", "onnx_ad", "onnxruntime")),
+    "forward": Contender("forward", ("onnxruntime",)),
+    "classifier": Contender("classifier", ("onnxruntime",)),
+    "torch": Contender("eager", ("torch",)),
+    "torch-channels-last": Contender("channels_last", ("torch",)),
+    "torch-batched": Contender("batched", ("torch",)),
+    "torch-compile": Contender("compiled", ("torch", "torch._dynamo", "torch._inductor")),
+    "captum": Contender("captum", ("torch", "captum.attr")),
+    "onnx-ad": Contender("onnx_ad", ("onnx", "onnx_ad", "onnxruntime")),
 }
 
 
