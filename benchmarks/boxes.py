@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from backlit.export import export
 from support.real import SHARED
@@ -33,13 +34,15 @@ COLUMNS = {
     "top-5 error": "top5_localization_error",
 }
 OUT = Path("out/boxes")
+Metrics = dict[str, dict[str, dict[str, Any]]]
+"""Name -> what it is of -> value and interval."""
 
 
 def shared_data() -> Path:
     return SHARED / "data"
 
 
-def export_classifier(data: Path, entry: dict, path: Path) -> None:
+def export_classifier(data: Path, entry: dict[str, Any], path: Path) -> None:
     preprocess = entry["preprocess"]
     export(
         str(data / entry["file"]),
@@ -52,8 +55,8 @@ def export_classifier(data: Path, entry: dict, path: Path) -> None:
     )
 
 
-def evaluated(file: Path, data: Path, recipe: str, limit: int | None) -> dict:
-    """The metrics of a recipe: name -> what it is of -> value and interval."""
+def evaluated(file: Path, data: Path, recipe: str, limit: int | None) -> Metrics:
+    """The metrics of a recipe."""
     command = [
         *(sys.executable, "-m", "backlit.runtime", "evaluate", str(file)),
         *(str(data / "images" / "ilsvrc_val_227"), "-o", str(OUT / file.stem / recipe), "--resume"),
@@ -61,10 +64,11 @@ def evaluated(file: Path, data: Path, recipe: str, limit: int | None) -> dict:
         *(("--limit", str(limit)) if limit else ()),
     ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)["metrics"]
+    metrics: Metrics = json.loads(done.stdout)["metrics"]
+    return metrics
 
 
-def table(found: dict[str, dict[str, dict]]) -> str:
+def table(found: dict[str, dict[str, Metrics]]) -> str:
     """Markdown: a row per recipe; per classifier the columns above."""
     titles = [f"{name}: {column}" for name in found for column in COLUMNS]
     rows = ["| | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
@@ -98,7 +102,7 @@ def main() -> int:
         return 1
     entries = {e["file"]: e for e in json.loads((data / "manifest.json").read_text())["models"]}
     OUT.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict[str, dict]] = {}
+    found: dict[str, dict[str, Metrics]] = {}
     for title, name in MODELS.items():
         file = OUT / f"{Path(name).stem}.backlit.onnx"
         if not file.exists():  # the log of an evaluation belongs to one file

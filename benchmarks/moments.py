@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -52,7 +53,8 @@ def commands(folder: Path) -> dict[str, tuple[int, list[str]]]:
 def functions(folder: Path) -> dict[str, Callable[[], object]]:
     """Title -> what is done."""
     noise = np.random.default_rng(0).standard_normal((224, 224))
-    smooth = cv2.GaussianBlur(noise, (0, 0), 10)
+    smooth = np.asarray(cv2.GaussianBlur(noise, (0, 0), 10), np.float64)
+    boxes = [(20.0, 30.0, 150.0, 200.0)]
     cut = folder / "cut.onnx"
     cut.write_bytes((folder / "linear.onnx").read_bytes()[:-1])
 
@@ -64,10 +66,8 @@ def functions(folder: Path) -> dict[str, Callable[[], object]]:
         raise RuntimeError("a truncated file was opened")
 
     return {
-        "box_sweep of a smooth map, 224 x 224": lambda: metrics.box_sweep(
-            smooth, [(20, 30, 150, 200)]
-        ),
-        "box_sweep of specks, 224 x 224": lambda: metrics.box_sweep(noise, [(20, 30, 150, 200)]),
+        "box_sweep of a smooth map, 224 x 224": partial(metrics.box_sweep, smooth, boxes),
+        "box_sweep of specks, 224 x 224": partial(metrics.box_sweep, noise, boxes),
         "a truncated file refused": refused,
     }
 
@@ -113,7 +113,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started: dict[str, Callable[[], object]] = {
-            title: lambda given=given: run(*given) for title, given in commands(folder).items()
+            title: partial(run, *given) for title, given in commands(folder).items()
         }
         show(in_turns(started, rounds), IDLE)
         show(in_turns(functions(folder), rounds), None)

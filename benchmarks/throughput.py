@@ -28,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,11 @@ def textbook(pixels: Any, saliency: Any) -> Any:
     low, high = np.quantile(saliency, [0.3, 0.95])
     labels = np.full(saliency.shape, cv2.GC_PR_BGD, np.uint8)
     labels[saliency < low], labels[saliency > high] = cv2.GC_BGD, cv2.GC_FGD
-    models = np.zeros((1, 65)), np.zeros((1, 65))
+    ground, thing = np.zeros((1, 65)), np.zeros((1, 65))
+    whole = (0, 0, saliency.shape[1], saliency.shape[0])  # not read: the mask says it
     cv2.setRNGSeed(0)
-    cv2.grabCut(np.ascontiguousarray(pixels), labels, None, *models, 5, cv2.GC_INIT_WITH_MASK)
+    frame = np.ascontiguousarray(pixels)
+    cv2.grabCut(frame, labels, whole, ground, thing, 5, cv2.GC_INIT_WITH_MASK)
     return (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
 
 
@@ -133,9 +136,11 @@ def classifier(arch: str | None, folder: Path) -> tuple[str, Obvious, Path]:
     if arch is None and (data / REAL).exists():
         manifest = json.loads((data / "manifest.json").read_text())
         entry = next(one for one in manifest["models"] if one["file"] == REAL)
-        how, model = entry["preprocess"], zoo.torchvision().models.squeezenet1_1(weights=None)
+        how = entry["preprocess"]
+        model: torch.nn.Module = zoo.torchvision().models.squeezenet1_1(weights=None)
         copy_weights(onnx.load(data / REAL), model)
-        name, source = "SqueezeNet 1.1, trained", str(data / REAL)
+        name = "SqueezeNet 1.1, trained"
+        source: str | torch.nn.Module = str(data / REAL)
     else:
         name, model = arch or "resnet18", zoo.classifier(arch or "resnet18")
         how = {"colour": "RGB", "range": "0-1", "mean": zoo.MEAN, "std": zoo.STD}
@@ -183,8 +188,8 @@ def end_to_end(obvious: Obvious, file: Path, files: list[Path], arguments: Any) 
     print("  classes  obvious img/s  backlit img/s  ratio (quartiles)")
     for top in (int(text) for text in arguments.tops.split(",")):
         slow, fast = compare(
-            lambda part, top=top: obvious.boxes(part, top),
-            lambda part, top=top: backlit(session, runs, part, top, "default"),
+            partial(obvious.boxes, top=top),
+            partial(backlit, session, runs, top=top, recipe="default"),
             files, arguments.chunk,
         )  # fmt: skip
         ratios = [a / b for a, b in zip(slow, fast, strict=True)]
@@ -206,21 +211,20 @@ def map_to_box(file: Path, files: list[Path]) -> None:
     cv2.setNumThreads(1)
     session = Session(file, "cpu", 1)
     best = ranks(1, session.contract.score.classes)
-    kinds = sorted({fitted(name, session.contract).map for name in RECIPES} | {"saliency"})
+    every = ("saliency", *(fitted(name, session.contract).map for name in RECIPES))
+    kinds = list(dict.fromkeys(every))
     times: dict[str, list[float]] = {}
     maps = [pipeline.saliency_results(session, files, best, map=kind) for kind in kinds]
     for number, results in enumerate(zip(*maps, strict=True)):
         by_kind = dict(zip(kinds, results, strict=True))
-        if (raw := by_kind["gradient"].value) is None:
+        if (raw := by_kind["saliency"].value) is None:
             continue
         ways: dict[str, Callable[[], object]] = {
-            TEXTBOOK: lambda raw=raw: textbook(raw.prepared.frame, raw.maps[0])
+            TEXTBOOK: partial(textbook, raw.prepared.frame, raw.maps[0])
         }
         for name in RECIPES:
             chosen = fitted(name, session.contract)
-            ways[name] = lambda one=by_kind[chosen.map], recipe=chosen: pipeline.boxes(
-                one, recipe, masks=False
-            )
+            ways[name] = partial(pipeline.boxes, by_kind[chosen.map], chosen, masks=False)
         for name, way in ways.items():
             started = time.perf_counter()
             way()

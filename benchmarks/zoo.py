@@ -73,6 +73,8 @@ def judge(source: str, memory: float) -> dict[str, Any]:
         file = Path(folder) / "model.onnx"
         report = export(model, file, size=size, mean=zoo.MEAN, std=zoo.STD)
         found = report.contract.verification
+        if found is None:
+            raise ValueError(f"{source} was exported without being verified")
         return {
             "ok": True,
             "exporter": report.contract.source.exporter,

@@ -199,10 +199,8 @@ def slopes(done: dict[tuple[int, int], list[Case]]) -> list[str]:
         cells = []
         for name in names:
             a, b = large.get(name), small.get(name)
-            full = a and b and a.running_bytes and b.running_bytes
-            cells.append(
-                f"{(a.running_bytes - b.running_bytes) / 3 / bench_table.MB:.0f}" if full else "-"  # type: ignore[union-attr, operator]
-            )
+            more, less = a and a.running_bytes, b and b.running_bytes
+            cells.append(f"{(more - less) / 3 / bench_table.MB:.0f}" if more and less else "-")
         lines.append(f"| {large.model} | {' | '.join(cells)} |")
     return [*lines, ""]
 

@@ -180,12 +180,12 @@ def measure(
                 attempt(name, do="close")
     reference = expected(folder, key.batch, key.k)
     for name, values in turns.items():
-        yardstick = contenders[name][1]
+        yardstick, told = contenders[name][1], said[name]
+        distance, scores_distance, _ = distances(answers[name], reference)
         results[name] = Result(
             name, "ok", "", yardstick, figures(values, turns.get(yardstick or "")),
-            *(said[name][part] for part in ("open_seconds", "first_seconds", "memory_bytes")),
-            *distances(answers[name], reference)[:2], elsewhere=said[name]["elsewhere"],
-            versions=said[name]["versions"],
+            told["open_seconds"], told["first_seconds"], told["memory_bytes"],
+            distance, scores_distance, told["elsewhere"], told["versions"],
         )  # fmt: skip
     return [results[name] for name in contenders if name in results]
 

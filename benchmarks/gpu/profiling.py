@@ -78,13 +78,11 @@ def summed(events: list[dict[str, Any]], runs: int) -> dict[str, Any]:
     operators: dict[tuple[str, str], list[float]] = collections.defaultdict(list)
     for (_, operator, provider), seconds in nodes.items():
         operators[operator, provider].append(seconds)
+    slowest = sorted(nodes.items(), key=lambda item: -item[1])
     return {
         "operators": sorted(
             ([*key, len(each), sum(each)] for key, each in operators.items()), key=lambda r: -r[3]
         ),
-        "nodes": sorted(
-            ([node, operator, seconds] for (node, operator, _), seconds in nodes.items()),
-            key=lambda r: -r[2],
-        )[:15],
+        "nodes": [[node, operator, seconds] for (node, operator, _), seconds in slowest[:15]],
         "seconds": sum(nodes.values()),
     }  # fmt: skip

@@ -236,7 +236,8 @@ class Contender:
 
         One before is not counted: the device may have slowed down while others had their turns.
         """
-        run, times = self.runs[mode], []
+        run = self.runs[mode]
+        times: list[float] = []
         run()
         ends = time.perf_counter() + seconds
         while len(times) < least or (time.perf_counter() < ends and len(times) < 1000):
@@ -288,8 +289,8 @@ def versions() -> dict[str, str]:
     if torch is not None and torch.version.cuda:
         found["CUDA (torch)"] = str(torch.version.cuda)
         found["cuDNN (torch)"] = str(torch.backends.cudnn.version())
-    if ort is not None and getattr(ort, "cuda_version", ""):
-        found["CUDA (onnxruntime)"] = str(ort.cuda_version)
+    if version := getattr(ort, "cuda_version", None):
+        found["CUDA (onnxruntime)"] = str(version)
     return found
 
 

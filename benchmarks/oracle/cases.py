@@ -80,14 +80,17 @@ def collect() -> list[Case]:
     }
     cases = []
     for test in made:
-        inputs, outputs = test.data_sets[0]
+        model, stored = test.model, test.data_sets
+        if model is None or not stored:
+            raise ValueError(f"onnx's test {test.name} holds no model or no data")
+        inputs, outputs = stored[0]
         base = re.sub(r"_expanded.*$", "", test.name)
-        graph = test.model.graph
+        graph = model.graph
         cases.append(
             Case(
                 test.name,
                 single.get(base, single[test.name]),
-                test.model,
+                model,
                 _arrays(graph.input, inputs),
                 _arrays(graph.output, outputs),
                 any(not v.type.HasField("tensor_type") for v in (*graph.input, *graph.output)),
@@ -126,7 +129,7 @@ def _stored() -> Iterator[Case]:
         for path in sorted((root / folder).glob("*/model.onnx")):
             model = _lifted(onnx.load(path))
             weights = {t.name for t in model.graph.initializer}
-            values = []
+            values: dict[str, dict[str, Array]] = {}
             taken = [v for v in model.graph.input if v.name not in weights]
             lists = False
             for kind, declared in (("input", taken), ("output", model.graph.output)):
@@ -137,10 +140,10 @@ def _stored() -> Iterator[Case]:
                     if file.is_file() and not lists:
                         tensor = TensorProto.FromString(file.read_bytes())
                         found[value.name] = numpy_helper.to_array(tensor)
-                values.append(found)
+                values[kind] = found
             nodes = [n.op_type for n in model.graph.node if n.op_type != "Constant"]
             operator = nodes[0] if len(nodes) == 1 else f"{folder} models"
-            yield Case(path.parent.name, operator, model, *values, lists)
+            yield Case(path.parent.name, operator, model, values["input"], values["output"], lists)
 
 
 def draws(case: Case, rng: np.random.Generator) -> Iterator[dict[str, Array]]:

@@ -151,9 +151,9 @@ def examine_pair(case: Case, references: list[Reference], output: str, wrt: str)
         for direction, wanted in zip(directions, expected, strict=True):
             parts = (gradient * direction).reshape(SEEDS, -1)
             scale = np.linalg.norm(parts, axis=1) + np.abs(wanted) + 1e-6
-            error = float((np.abs(parts.sum(1) - wanted) / scale).max())
-            if not error <= tolerance:
-                why = f"off by {error:.1e} of its size ({dtype}, against {reference.name}{how})"
+            off = float((np.abs(parts.sum(1) - wanted) / scale).max())
+            if not off <= tolerance:
+                why = f"off by {off:.1e} of its size ({dtype}, against {reference.name}{how})"
                 return Pair(output, wrt, "failed", why)
     return Pair(output, wrt, "passed", "", reference.name)
 

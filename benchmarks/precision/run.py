@@ -30,7 +30,7 @@ def forward_in_half(single: Path, path: Path) -> None:
     model = ir.load(single)
     infer_types(model)
     nodes = [n for n in upstream(named(model.graph, "scores")) if is_float(n.outputs[0])]
-    half = {n for n in nodes if n.op_type in PLAIN and not n.name.startswith("prologue")}
+    half = {n for n in nodes if n.op_type in PLAIN and not (n.name or "").startswith("prologue")}
     retype(model.graph, half, ir.DataType.FLOAT16)
     passes.RemoveUnusedNodesPass()(model)
     ir.save(model, path)

@@ -89,7 +89,9 @@ class Case:
         inputs, initializers, names = [], [], []
 
         def info(name: str, shape: tuple[int, ...], of: int = kind) -> onnx.ValueInfoProto:
-            free = (batch, *shape[1:]) if batch is not None and self.in_batch(shape) else shape
+            free: list[str | int] = [*shape]
+            if batch is not None and self.in_batch(shape):
+                free[0] = batch
             return helper.make_tensor_value_info(name, of, free)
 
         for i, constant in enumerate(self.constants):
@@ -124,7 +126,7 @@ class Case:
 
     def feed(self, dtype: type = np.float64) -> dict[str, Array]:
         rng = np.random.default_rng(3)
-        values = {"x": self.sampler(rng, self.shape).astype(dtype)}
+        values: dict[str, Array] = {"x": self.sampler(rng, self.shape).astype(dtype)}
         if self.second is not None:
             values["y"] = self.sampler(rng, self.second).astype(dtype)
         if self.live:

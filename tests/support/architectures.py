@@ -78,20 +78,20 @@ def _regnet() -> torch.nn.Module:
 
 def _googlenet() -> torch.nn.Module:
     """GoogLeNet without three of its nine blocks, which are like those before them."""
-    model: Any = _named("googlenet", init_weights=False, aux_logits=False)
+    model = _named("googlenet", init_weights=False, aux_logits=False)
     model.inception4b = model.inception4c = model.inception5a = torch.nn.Identity()
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _vgg() -> torch.nn.Module:
     """VGG-11, the two layers of 4096 units cut to 32: 0.5 GB of weights otherwise."""
-    model: Any = _named("vgg11", init_weights=False)
+    model = _named("vgg11", init_weights=False)
     linear, relu = torch.nn.Linear, torch.nn.ReLU
     model.classifier = torch.nn.Sequential(
         linear(512 * 7 * 7, 32), relu(True), torch.nn.Dropout(), linear(32, 32), relu(True),
         torch.nn.Dropout(), linear(32, CLASSES),
     )  # fmt: skip
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _densenet() -> torch.nn.Module:

@@ -27,7 +27,9 @@ OTHER = Key(**{**KEY.__dict__, "model": "1" * 64})
 SIZE = 300_000
 
 
-def write(folder, size=SIZE, pause=0.0, log=None):
+def write(
+    folder: Path, size: int = SIZE, pause: float = 0.0, log: str | Path | None = None
+) -> None:
     """Engine, profile and timing cache, piece by piece, as they come."""
     if log is not None:
         with open(log, "a") as file:
@@ -47,7 +49,7 @@ def write(folder, size=SIZE, pause=0.0, log=None):
             file.write("ended\n")
 
 
-def state(root, key=KEY):
+def state(root: Path, key: Key = KEY) -> str:
     """``whole``, ``absent``, or what is wrong with the entry."""
     try:
         check(root / key.digest())
@@ -58,12 +60,12 @@ def state(root, key=KEY):
     return "whole"
 
 
-def names(root):
+def names(root: Path) -> list[str]:
     """What is in a folder."""
     return sorted(path.name for path in root.iterdir())
 
 
-def spoil(root):
+def spoil(root: Path) -> None:
     """An entry that was there before, with one byte changed."""
     EngineCache(root).folder(KEY, write)
     path = root / KEY.digest() / "backlit_1_0_sm90.profile"
@@ -73,12 +75,12 @@ def spoil(root):
 class Steps:
     """Counts what is done to files below a folder, and kills the process at one step."""
 
-    def __init__(self, root, last):
+    def __init__(self, root: Path, last: int) -> None:
         self.root, self.last, self.count = str(root), last, 0
         self.on = True
         sys.addaudithook(self.hook)
 
-    def hook(self, event, args):
+    def hook(self, event: str, args: tuple[object, ...]) -> None:
         if self.on and event.split(".")[0] in ("open", "os", "fcntl", "shutil"):
             if event not in ("fcntl.flock",) and self.root not in " ".join(map(str, args)):
                 return
@@ -87,7 +89,7 @@ class Steps:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed_at(root, step):
+def killed_at(root: Path, step: int) -> bool:
     """Build in a child that is killed at a step; whether it was, and how many steps there are."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -104,7 +106,19 @@ def killed_at(root, step):
     return done != b"done"
 
 
-def main():
+def rebuilt(root: Path) -> int:
+    """Ask the cache for the entry; how many builds that took."""
+    folders: list[Path] = []
+
+    def build(folder: Path) -> None:
+        folders.append(folder)
+        write(folder)
+
+    EngineCache(root).folder(KEY, build)
+    return len(folders)
+
+
+def main() -> None:
     warnings.simplefilter("ignore")
     command, root = sys.argv[1], Path(sys.argv[2])
     if command == "build":
@@ -121,12 +135,10 @@ def main():
         step += 1
         shutil.copytree(before, root)
         again = killed_at(root, step)
-        left = sorted(path.name for path in root.iterdir())
+        left = names(root)
         found = {"step": step, "killed": again, "state": state(root), "left": left}
-        builds = []
-        EngineCache(root).folder(KEY, lambda folder, b=builds: (b.append(1), write(folder)))
-        names = sorted(path.name for path in root.iterdir())
-        print(json.dumps({**found, "then": state(root), "names": names, "builds": len(builds)}))
+        builds = rebuilt(root)
+        print(json.dumps({**found, "then": state(root), "names": names(root), "builds": builds}))
         shutil.rmtree(root)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 import pytest
@@ -45,5 +45,6 @@ def export_embedded(file: Path) -> Path:
     how = models.PREPROCESSING
     labels = models.labels().read_text(encoding="utf-8").split("\n")[:-1]
     labels[7] = 'mug "é" \\ \u2028 😀'
-    export(models.tiny_convnet(), file, mean=how.mean, std=how.std, range=how.range, labels=labels)
+    scaled: Literal["0-1", "0-255"] = "0-1" if how.range == "0-1" else "0-255"
+    export(models.tiny_convnet(), file, mean=how.mean, std=how.std, range=scaled, labels=labels)
     return file

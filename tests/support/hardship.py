@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ resource = pytest.importorskip("resource", reason="POSIX alone")
 
 
 @contextlib.contextmanager
-def largest_file(size):
+def largest_file(size: int) -> Iterator[None]:
     """No file may grow beyond it: the nearest to a full disk."""
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
@@ -22,7 +23,7 @@ def largest_file(size):
 
 
 @contextlib.contextmanager
-def read_only(folder):
+def read_only(folder: Path) -> Iterator[None]:
     """A cache that this user may read alone, even if the user is root."""
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -41,7 +42,7 @@ def read_only(folder):
 
 
 @pytest.fixture
-def open_folder():
+def open_folder() -> Iterator[Path]:
     """A folder that every user may come to."""
     with tempfile.TemporaryDirectory() as made:
         Path(made).chmod(0o755)

@@ -2,14 +2,19 @@
 
 import csv
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from backlit.runtime.cli import group as cli
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
-from support.linear_file import write_linear_file
+from support.linear_file import Linear, write_linear_file
+
+Box = tuple[int, int, int, int]
 
 LABELS = ("cat", "dog", "hen", "fox", "owl", "elk")
 SIDE = 32
@@ -20,7 +25,7 @@ RECIPE = "pixels"
 """What the default recipe is for this classifier, which has no feature maps."""
 
 
-def write_classifier(path):
+def write_classifier(path: Path) -> Linear:
     rng = np.random.default_rng(3)
     weight = np.zeros((len(LABELS), 3, SIDE, SIDE), np.float32)
     for index, (x, y) in enumerate(PLACES):
@@ -30,7 +35,7 @@ def write_classifier(path):
     return write_linear_file(path, len(LABELS), SIDE, SIDE, labels=LABELS, weight=weight)
 
 
-def draw(rng, place, width, height):
+def draw(rng: np.random.Generator, place: int, width: int, height: int) -> tuple[Image.Image, Box]:
     """A bright blot at the class's place, on a dark ground; its box in pixels of the picture."""
     x, y = np.array(PLACES[place]) * (width / SIDE, height / SIDE) + rng.integers(-3, 4, 2)
     x0, y0 = max(0, round(x)), max(0, round(y))
@@ -41,7 +46,7 @@ def draw(rng, place, width, height):
     return Image.fromarray(pixels), (x0, y0, x1, y1)
 
 
-def write_wsolevaluation(folder, count, seed=0):
+def write_wsolevaluation(folder: Path, count: int, seed: int = 0) -> None:
     """One true class per image; its metadata says the last pixel inclusively."""
     rng = np.random.default_rng(seed)
     ids, labels, boxes, sizes = [], [], [], []
@@ -64,7 +69,7 @@ def write_wsolevaluation(folder, count, seed=0):
         (folder / f"{file}.txt").write_text("".join(f"{row}\n" for row in rows))
 
 
-def write_voc(folder, places, seed=1):
+def write_voc(folder: Path, places: Sequence[Sequence[int]], seed: int = 1) -> None:
     """One image for each list of classes; VOC counts pixels from 1, and the last one in."""
     rng = np.random.default_rng(seed)
     for part in ("Annotations", "JPEGImages"):
@@ -88,19 +93,20 @@ def write_voc(folder, places, seed=1):
         ElementTree.ElementTree(root).write(folder / "Annotations" / f"{number:03d}.xml")
 
 
-def evaluate(*args):
+def evaluate(*args: object) -> Result:
     """Run ``backlit evaluate``."""
     return CliRunner().invoke(cli.main, ["evaluate", *map(str, args)])
 
 
-def result_of(*args, code=0):
+def result_of(*args: object, code: int = 0) -> dict[str, Any]:
     """What it prints."""
     done = evaluate(*args)
     assert done.exit_code == code, done.stderr
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
-def table_of(folder):
+def table_of(folder: Path) -> list[dict[str, str]]:
     """The rows of images.csv."""
     with (folder / "images.csv").open(newline="") as file:
         return list(csv.DictReader(file))

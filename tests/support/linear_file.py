@@ -5,67 +5,91 @@ pixels is ``weight[c]`` times the derivative of the prologue, for every image.
 """
 
 import dataclasses
+import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx
-from backlit.runtime.contract import KEY, Contract, ImageInput, Map, Normalisation, Score, Source
+from backlit.runtime.contract import (
+    KEY,
+    Colour,
+    Contract,
+    ImageInput,
+    Map,
+    Normalisation,
+    Resize,
+    Score,
+    Source,
+)
 from onnx import TensorProto, helper, numpy_helper
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
     path: Path
     contract: Contract
-    weight: np.ndarray  # float32 [classes,C,H,W], channels in the order the classifier takes
-    bias: np.ndarray  # float32 [classes]
+    weight: Floats  # [classes,C,H,W], channels in the order the classifier takes
+    bias: Floats  # [classes]
 
-    def normalised(self, images):
+    def normalised(self, images: Pixels) -> Floats:
         """uint8 [N,H,W,C] RGB or grey -> float32 [N,C,H,W] as the classifier takes it."""
         n, colour = self.contract.normalisation, self.contract.image.colour
-        x = images[..., ::-1] if colour == "BGR" else images
+        pixels = images[..., ::-1] if colour == "BGR" else images
         scale = 1 / 255 if n.range == "0-1" else 1.0
-        x = (x.astype(np.float64) * scale - np.array(n.mean)) / np.array(n.std)
-        return x.transpose(0, 3, 1, 2).astype(np.float32)
+        x = (pixels.astype(np.float64) * scale - np.array(n.mean)) / np.array(n.std)
+        planes: Floats = x.transpose(0, 3, 1, 2).astype(np.float32)
+        return planes
 
-    def scores(self, images):
+    def scores(self, images: Pixels) -> Doubles:
         """uint8 [N,H,W,C] -> float64 [N,classes]."""
         x = self.normalised(images).astype(np.float64)
-        return np.einsum("nchw,kchw->nk", x, self.weight.astype(np.float64)) + self.bias
+        scores: Doubles = np.einsum("nchw,kchw->nk", x, self.weight.astype(np.float64)) + self.bias
+        return scores
 
-    def gradient(self):
+    def gradient(self) -> Doubles:
         """Derivative of the scores by the graph's own image values: [classes,C,H,W]."""
         if self.contract.image.dtype == "float32":
             return self.weight.astype(np.float64)
         n, colour = self.contract.normalisation, self.contract.image.colour
         scale = 1 / 255 if n.range == "0-1" else 1.0
         slope = scale / np.array(n.std, np.float64)
-        gradient = self.weight * slope[None, :, None, None]
+        gradient: Doubles = self.weight * slope[None, :, None, None]
         return gradient[:, ::-1] if colour == "BGR" else gradient
 
-    def saliency(self):
+    def saliency(self) -> Doubles:
         """Max over channels of abs: [classes,H,W]."""
-        return np.abs(self.gradient()).max(1)
+        saliency: Doubles = np.abs(self.gradient()).max(1)
+        return saliency
 
 
 def write_linear_file(
-    path,
-    classes=5,
-    height=8,
-    width=6,
-    channels=3,
-    output="saliency",
-    dtype="uint8",
-    colour=None,
-    labels=None,
-    resize="stretch",
-    crop_fraction=0.875,
-    normalisation=None,
-    weight=None,
-    seed=0,
-    metadata=None,
-):
-    """Write the file and return what is known about it. ``metadata`` replaces the JSON text."""
+    path: str | os.PathLike[str],
+    classes: int = 5,
+    height: int = 8,
+    width: int = 6,
+    channels: int = 3,
+    output: str = "saliency",
+    dtype: Literal["uint8", "float32"] = "uint8",
+    colour: Colour | None = None,
+    labels: tuple[str, ...] | None = None,
+    resize: Resize = "stretch",
+    crop_fraction: float = 0.875,
+    normalisation: Normalisation | None = None,
+    weight: Floats | None = None,
+    seed: int = 0,
+    metadata: str | Literal[False] | None = None,
+) -> Linear:
+    """Write the file and return what is known about it.
+
+    Args:
+        metadata: replaces the JSON text; False: the file has none.
+    """
     rng = np.random.default_rng(seed)
     if weight is None:
         weight = rng.standard_normal((classes, channels, height, width)).astype(np.float32)
@@ -97,19 +121,24 @@ def write_linear_file(
     return linear
 
 
-def _save(linear, path, metadata):
+def _save(linear: Linear, path: str | os.PathLike[str], metadata: str | Literal[False]) -> None:
     spec, n = linear.contract.image, linear.contract.normalisation
-    constants, nodes = [], []
+    constants: list[TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
 
-    def constant(name, value):
+    def constant(name: str, value: npt.ArrayLike) -> str:
         constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def node(op, inputs, output, **attributes):
-        nodes.append(helper.make_node(op, inputs, [output], **attributes))
+    def node(op: str, inputs: list[str], output: str, **attributes: int | list[int]) -> str:
+        made = helper.make_node(op, inputs, [output])
+        made.attribute.extend(helper.make_attribute(*one) for one in attributes.items())
+        nodes.append(made)
         return output
 
     classes, size = len(linear.bias), (spec.channels, spec.height, spec.width)
+    shape: list[str | int] = ["N", *size]
+    kind = TensorProto.FLOAT
     if spec.dtype == "uint8":
         shape, kind = ["N", spec.height, spec.width, spec.channels], TensorProto.UINT8
         x = node("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
@@ -122,7 +151,6 @@ def _save(linear, path, metadata):
         x = node("Div", [x, constant("std", np.array(n.std, np.float32))], "normal")
         x = node("Transpose", [x], "planes", perm=[0, 3, 1, 2])
     else:
-        shape, kind = ["N", *size], TensorProto.FLOAT
         x = "image"
     x = node("Flatten", [x], "flat", axis=1)
     weight = constant("weight", linear.weight.reshape(classes, -1))
@@ -143,7 +171,7 @@ def _save(linear, path, metadata):
     node("GatherElements", ["scores", "class"], "score", axis=1)
     if linear.contract.maps[0].name == "saliency":
         table = constant("table", linear.saliency().astype(np.float32))
-        out = ["N", "K", spec.height, spec.width]
+        out: list[str | int] = ["N", "K", spec.height, spec.width]
     else:
         table = constant("table", linear.gradient().astype(np.float32))
         out = ["N", "K", *size]
@@ -165,7 +193,7 @@ def _save(linear, path, metadata):
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    if metadata is not False:
+    if isinstance(metadata, str):
         helper.set_model_props(model, {KEY: metadata})
     onnx.checker.check_model(model)
     onnx.save(model, path)

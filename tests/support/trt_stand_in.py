@@ -7,11 +7,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
+from backlit.runtime.backend.placement import Node
 from backlit.runtime.backend.protobuf import metadata
-from backlit.runtime.backend.provider import Opened
+from backlit.runtime.backend.provider import Opened, Options
 from backlit.runtime.contract import ENGINE_KEY
 from backlit.runtime.errors import ModelError
 from onnx import helper
@@ -29,17 +31,25 @@ class Provider:
         loaded: how many came from a file.
     """
 
-    calls: list = dataclasses.field(default_factory=list)
+    calls: list[dict[str, object]] = dataclasses.field(default_factory=list)
     built: int = 0
     loaded: int = 0
-    elsewhere: tuple = ()
+    elsewhere: tuple[Node, ...] = ()
     engines: int = 1
     names: str = "hash"  # of the engine: of a version of ONNX Runtime
     fails: str = ""
 
     def __call__(
-        self, model, providers, threads=None, optimise=True, shape=None, path=None, options=None
-    ):
+        self,
+        model: str | bytes,
+        names: tuple[str, ...],
+        threads: int | None = None,
+        optimise: bool = True,
+        shape: tuple[int, int] | None = None,
+        path: str | None = None,
+        options: Options | None = None,
+    ) -> Opened:
+        assert options is not None
         trt = options["tensorrt"]
         assert all(isinstance(value, str) for value in trt.values())
         self.calls.append({"model": model, "optimise": optimise, "path": path, **trt})
@@ -50,9 +60,9 @@ class Provider:
             self._context(model)
         else:
             self._engine(model, trt)
-        return Opened("session", providers[0], self.elsewhere, self.engines)
+        return Opened("session", names[0], self.elsewhere, self.engines)
 
-    def _engine(self, model, trt):
+    def _engine(self, model: bytes, trt: Mapping[str, str]) -> None:
         caching = trt.get("trt_engine_cache_enable") == "1"
         context = trt.get("trt_ep_context_file_path")
         folder = Path(context).parent if context else Path(trt.get("trt_engine_cache_path", "."))
@@ -74,9 +84,10 @@ class Provider:
                 engine.write_bytes(code)
         if trt.get("trt_dump_ep_context_model") == "1":
             assert trt["trt_ep_context_embed_mode"] == "1"
+            assert context is not None
             self._dump(model, Path(context), code)
 
-    def _timing(self, trt):
+    def _timing(self, trt: Mapping[str, str]) -> None:
         if trt.get("trt_timing_cache_enable") != "1":
             return
         folder = Path(trt["trt_timing_cache_path"])
@@ -87,7 +98,7 @@ class Provider:
             raise ModelError("TensorRT EP could not create timing cache", "none")
         path.write_bytes(old + b"t")
 
-    def _dump(self, model, path, code):
+    def _dump(self, model: bytes, path: Path, code: bytes) -> None:
         """One node, inputs and outputs of the source, and none of its metadata."""
         graph = onnx.load_from_string(model).graph
         node = helper.make_node(
@@ -98,7 +109,7 @@ class Provider:
         opsets = [helper.make_opsetid(*opset) for opset in (("", 17), ("com.microsoft", 1))]
         onnx.save(helper.make_model(made, ir_version=9, opset_imports=opsets), path)
 
-    def _context(self, model):
+    def _context(self, model: bytes) -> None:
         (node,) = onnx.load_from_string(model).graph.node
         code = {attribute.name: attribute for attribute in node.attribute}["ep_cache_context"].s
         if not code.startswith(b"engine of "):

@@ -24,14 +24,18 @@ Array = np.ndarray[Any, Any]
 COSINE, ERROR, WORST, SCORES = 0.9999, 1e-2, 5e-2, 1e-3
 
 
+_libraries: list[torch.library.Library] = []
+"""What they declare goes with them."""
+
+
 @functools.cache
 def torchvision() -> Any:
     """Import torchvision with the CPU build of torch."""
-    global _library
     if torch.version.cuda is None:  # else torchvision's own library declares them
-        _library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")
+        _libraries.append(library)
         for name in ("nms", "qnms"):
-            _library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 
     return torchvision
