@@ -126,7 +126,7 @@ def build(path: str, logger: Any, batch: int, classes: int) -> dict[str, Any]:
     return {"engine_bytes": None if engine is None else engine.nbytes, "profile": lengths}
 
 
-class LastError(trt.ILogger):  # type: ignore[misc]
+class LastMessage(trt.ILogger):  # type: ignore[misc]
     """A logger that keeps the last error and prints nothing."""
 
     last = ""
@@ -143,7 +143,7 @@ class LastError(trt.ILogger):  # type: ignore[misc]
 
 def main(path: str, how: str, report: str, batch: str = "32", classes: str = "5") -> None:
     """Write what the parser says to the file ``report``."""
-    logger = LastError()
+    logger = LastMessage()
     result: dict[str, Any] = {
         "version": trt.__version__,
         "refused": refused(path, logger),
