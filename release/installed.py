@@ -49,10 +49,12 @@ def main() -> None:
         sys.exit("backlit.export cannot be called")
     from backlit import models
 
-    if not all(path.exists() for path in (models.tiny_convnet(), models.labels())):
-        sys.exit("the embedded classifier is not in the wheel")
+    sample = models.samples() / "07_mug.jpg"
+    for path in (models.tiny_convnet(), models.labels(), sample):
+        if not path.exists():
+            sys.exit(f"the wheel lacks {path.name}")
     _from_environment(asked["checkout"])
-    print(next(models.samples().glob("07_*.jpg")))
+    print(sample)
 
 
 def _from_environment(checkout: str) -> None:

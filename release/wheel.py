@@ -12,41 +12,29 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
-import re
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterable
-from email.parser import BytesParser
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-CONSTRAINTS = ROOT / "tests" / "constraints.txt"
+from .environment import (
+    BRINGS,
+    ROOT,
+    Environment,
+    NotInstallableError,
+    WheelError,
+    install,
+    last,
+    metadata,
+    run,
+    version_of,
+)
+
 PROBE = Path(__file__).with_name("installed.py")
 WHOLE = "cpu,boxes,export"
 FILE = "tiny_convnet.backlit.onnx"
 MUG = 7
-
-_ORT, _CV, _ONNX = "onnxruntime", "cv2", ("onnx", "onnx_ir", "onnxscript")
-BRINGS = {
-    "cpu": (_ORT,),
-    "gpu": (_ORT,),
-    "openvino": (_ORT,),
-    "boxes": (_CV,),
-    "export": _ONNX,
-    "tensorrt-check": (*_ONNX, "tensorrt_rtx_bindings"),
-}
-"""The modules that an extra brings; none of the others may come with it."""
-
-
-class WheelError(Exception):
-    """Something that is wrong with the wheel; one line."""
-
-
-class NotInstallableError(Exception):
-    """There are no packages for this Python and system; one line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,45 +48,14 @@ class Row:
     result: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Environment:
-    """An environment with the wheel and an extra, and the empty folder to run it from."""
-
-    folder: Path
-    empty: Path
-    extra: str
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter."""
-        return self.folder / "bin" / "python"
-
-    def has(self, module: str) -> bool:
-        """Whether the extra brings that module."""
-        return any(module in BRINGS[one] for one in self.extra.split(","))
-
-    def backlit(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """Run the command that the wheel installed."""
-        return _run(self.folder / "bin" / "backlit", *words, cwd=self.empty)
-
-
-def version_of(python: str) -> str | None:
-    """Version of an interpreter; None if it is none, as a shim of a version that is not there."""
-    try:
-        done = _run(python, "-c", "import platform; print(platform.python_version())", cwd=ROOT)
-    except (FileNotFoundError, PermissionError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
 def extras_of(wheel: Path) -> tuple[str, list[str]]:
     """A wheel's version, and its extras with the combination that does everything in front."""
-    with zipfile.ZipFile(wheel) as opened:
-        (name,) = (one for one in opened.namelist() if one.endswith(".dist-info/METADATA"))
-        said = BytesParser().parsebytes(opened.read(name))
+    said = metadata(wheel)
     extras = [str(one) for one in said.get_all("Provides-Extra", [])]
     if unknown := set(extras) - set(BRINGS):
-        raise WheelError(f"release/wheel.py does not say what {min(unknown)} brings; fix: add it")
+        raise WheelError(
+            f"release/environment.py does not say what {min(unknown)} brings; fix: add it"
+        )
     return str(said["Version"]), [WHOLE, *extras]
 
 
@@ -118,7 +75,7 @@ def row(python: str, wheel: Path, version: str, extra: str, kept: Path) -> Row:
         here.empty.mkdir()
         size = 0
         try:
-            install(python, here, f"{wheel}[{extra}]")
+            install(python, here, wheel)
             size = sum(
                 path.lstat().st_size for path in here.folder.rglob("*") if not path.is_symlink()
             )
@@ -128,31 +85,6 @@ def row(python: str, wheel: Path, version: str, extra: str, kept: Path) -> Row:
         except WheelError as error:
             return Row(shown, extra, size, False, f"FAILED: {error}")
     return Row(shown, extra, size, True, f"ok: {said}")
-
-
-def install(python: str, here: Environment, what: str) -> None:
-    """Make the environment and install into it, wheels only: nothing is compiled here.
-
-    Raises:
-        NotInstallableError: a package is needed that has no wheel for this Python at all.
-        WheelError: it cannot be installed, for any other reason.
-    """
-    made = _run(python, "-m", "venv", "--without-pip", here.folder, cwd=here.empty)
-    if made.returncode:
-        raise WheelError(f"no environment: {_last(made.stderr or made.stdout)}")
-    pip = [sys.executable, "-m", "pip", "--python", here.python, "install", "--quiet"]
-    pip += ["--disable-pip-version-check", "--only-binary", ":all:"]
-    done = _run(*pip, "--constraint", CONSTRAINTS, what, cwd=here.empty)
-    if done.returncode == 0:
-        return
-    missing = re.search(r"No matching distribution found for ([\w.-]+)", done.stderr)
-    if missing and missing[1] != "backlit":
-        # Without our versions and our constraints: is it we who ask for what does not exist?
-        alone = _run(*pip, "--dry-run", "--no-deps", missing[1], cwd=here.empty)
-        if alone.returncode:
-            raise NotInstallableError(f"no wheel of {missing[1]} for this Python and system")
-    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-    raise WheelError((errors or [_last(done.stderr)])[-1].removeprefix("ERROR: "))
 
 
 def attempt(here: Environment, version: str, kept: Path) -> str:
@@ -167,10 +99,10 @@ def attempt(here: Environment, version: str, kept: Path) -> str:
     modules = {name for brings in BRINGS.values() for name in brings}
     brings = [name for name in sorted(modules) if here.has(name)]
     asked = {"version": version, "brings": brings, "lacks": sorted(modules - set(brings))}
-    missing = "export" if not here.has("onnx") else "cpu" if not here.has(_ORT) else ""
+    missing = "export" if not here.has("onnx") else "cpu" if not here.has("onnxruntime") else ""
     asked |= {"missing": missing, "checkout": str(ROOT)}
     text = PROBE.read_text(encoding="utf-8")
-    probed = _run(here.python, "-I", "-c", text, json.dumps(asked), cwd=here.empty)
+    probed = run(here.python, "-I", "-c", text, json.dumps(asked), cwd=here.empty)
     sample = _ok(probed, "import backlit").strip()
 
     if "saliency" not in _ok(here.backlit("--help"), "backlit --help"):
@@ -190,15 +122,17 @@ def attempt(here: Environment, version: str, kept: Path) -> str:
             raise WheelError("backlit demo did not draw 12 pictures")
         file.write_bytes((here.empty / "out" / FILE).read_bytes())
         return "imports, help, doctor, demo"
-    if not here.has(_ORT):
+    if not here.has("onnxruntime"):
         _refused(here.backlit("saliency", sample, sample), "backlit saliency", "cpu")
         return "imports, help, doctor, refusals"
     if not file.exists():
-        raise WheelError(f"there is no file to run, because {WHOLE} made none")
+        raise WheelError(f"there is no file to run: {WHOLE} makes it, which failed or was left out")
     words = ("saliency", file, sample, "-o", "maps", "--no-pictures")
     line = json.loads(_ok(here.backlit(*words), "backlit saliency"))
-    if line["classes"] != [MUG] or not (here.empty / line["map"]).is_file():
-        raise WheelError(f"backlit saliency finds classes {line['classes']}, or writes no map")
+    if line["classes"] != [MUG]:
+        raise WheelError(f"backlit saliency finds classes {line['classes']}, not {[MUG]}")
+    if not (here.empty / line.get("npy", "")).is_file():
+        raise WheelError("backlit saliency names no map that it has written")
     _refused(here.backlit("localize", file, sample), "backlit localize", "boxes")
     return "imports, help, doctor, refusals, scores and saliency of a file"
 
@@ -230,6 +164,8 @@ def main() -> None:
     except WheelError as error:
         sys.exit(f"wheel: {error}")
     extras = asked.extras.split() or extras
+    if unknown := {one for extra in extras for one in extra.split(",")} - set(BRINGS):
+        sys.exit(f"wheel: there is no extra {min(unknown)}; fix: choose of {', '.join(BRINGS)}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="backlit-wheel-") as kept:
         if Path(kept).resolve().is_relative_to(ROOT):
@@ -250,29 +186,18 @@ def main() -> None:
         sys.exit(f"wheel: {len(failed)} failed; with nothing tried: {sorted(untried) or 'none'}")
 
 
-def _run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    # What the caller's Python is told to import, ours must not.
-    own = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    command = [str(word) for word in words]
-    return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=900)
-
-
 def _ok(done: subprocess.CompletedProcess[str], what: str) -> str:
     if done.returncode:
-        raise WheelError(f"{what}: {_last(done.stderr or done.stdout)}")
+        raise WheelError(f"{what}: {last(done.stderr or done.stdout)}")
     return done.stdout
 
 
 def _refused(done: subprocess.CompletedProcess[str], what: str, extra: str) -> None:
     """A command without its extra ends with one line that names it, not with a traceback."""
     if done.returncode != 1 or f"pip install 'backlit[{extra}]'" not in done.stderr:
-        raise WheelError(f"{what} without {extra} does not name it: {_last(done.stderr)}")
+        raise WheelError(f"{what} without {extra} does not name it: {last(done.stderr)}")
     if "Traceback" in done.stderr:
         raise WheelError(f"{what} without {extra} shows a traceback")
-
-
-def _last(text: str) -> str:
-    return (text.strip() or "no word of why").splitlines()[-1]
 
 
 if __name__ == "__main__":

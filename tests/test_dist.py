@@ -7,13 +7,14 @@ import runpy
 import tarfile
 import tomllib
 import zipfile
+from email.message import Message
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from release import dist, repack, wheel
+from release import dist, environment, repack, wheel
 
 ROOT = Path(__file__).parents[1]
 HALVES = {"export": "backlit/export", "runtime": "backlit/runtime", "models": "backlit/models"}
@@ -173,6 +174,20 @@ def test_the_time_that_is_asked_for(
     assert dist.epoch(tmp_path) == wanted
 
 
+def test_what_an_extra_asks_for() -> None:
+    said = Message()
+    for name, line in (
+        ("Name", "backlit"),
+        ("Requires-Dist", "click>=8.1"),
+        ("Requires-Dist", 'onnxruntime-gpu>=1.20; extra == "gpu"'),
+        ("Requires-Dist", 'backlit[export]; extra == "gpu"'),
+        ("Requires-Dist", 'onnx>=1.20; extra == "export"'),
+    ):
+        said.add_header(name, line)
+    assert environment.requirements(said, "gpu") == ["click", "onnxruntime-gpu"]
+    assert environment.requirements(said, "cpu,export") == ["click", "onnx"]
+
+
 def test_a_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(dist.DistError, match="'yesterday'; fix: give it seconds since 1970"):
@@ -183,9 +198,9 @@ def test_a_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_every_extra_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert set(project["optional-dependencies"]) == set(wheel.BRINGS)
+    assert set(project["optional-dependencies"]) == set(environment.BRINGS)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert wheel.version_of("python3.99") is None
+    assert environment.version_of("python3.99") is None
     rows = [
         wheel.Row("python3", "cpu", 184_000_000, True, "ok: x"),
         wheel.Row("p", "gpu", 0, None, "-"),
