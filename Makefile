@@ -22,7 +22,7 @@ lint: .venv/ready-test .typing/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .typing/backlit
-	$(BIN)/mypy tests/support tests/cases benchmarks
+	$(BIN)/mypy tests/support tests/cases benchmarks release
 	rm -rf .arrows && mkdir -p .arrows && cp -R backlit .arrows/backlit && cp -R export runtime models .arrows/backlit
 	cp pyproject.toml .arrows && cd .arrows && ../$(BIN)/lint-imports --no-logo --no-cache
 

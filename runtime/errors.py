@@ -229,4 +229,9 @@ def no_exporter(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError | 
             f"{what} needs packages that are not installed: {missing}.",
             "pip install 'backlit[export]'",
         )
+    if missing == "onnxruntime":  # the extra export leaves open which of its builds it is
+        return BacklitError(
+            f"{what} needs ONNX Runtime, which is not installed.",
+            "pip install 'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]').",
+        )
     return error
