@@ -29,7 +29,7 @@ def commands() -> str:
         if command is None:
             raise ValueError(f"there is no command {name}")
         context = click.Context(
-            command, info_name=name, parent=parent, max_content_width=100, terminal_width=100
+            command, info_name=name, parent=parent, max_content_width=84, terminal_width=84
         )
         parts.append(f"## backlit {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)

@@ -1,9 +1,10 @@
-"""Every link of the built site that stays in it leads somewhere: the page, and the place on it.
+"""Every link of the built site leads somewhere, and every public name has a place on it.
 
     python docs/links.py SITE
 
-Prints each broken link with its page and exits 1, or prints how many links there are. Nothing is
-loaded from other hosts either: a script, style sheet or picture from elsewhere is named, too.
+Prints each link that leads to no page or to no place on its page, each script, style sheet or
+picture that is loaded from elsewhere, and each name of `backlit` that the reference lacks, and
+exits 1; or prints how many links there are.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import backlit
 
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src"}
 
@@ -65,9 +68,17 @@ def broken(site: Path) -> tuple[list[str], int]:
     return sorted(set(wrong)), followed
 
 
+def undocumented(page: Path) -> list[str]:
+    """The public names that have no place on the page of reference, one line each."""
+    places = {place.rpartition(".")[2] for place in _Page(page.read_text("utf-8")).places}
+    names = [name for name in backlit.__all__ if name != "__version__"]
+    return [f"{page.name}: backlit.{name} is missing" for name in names if name not in places]
+
+
 def main(site: Path) -> int:
-    """Print what is broken; the exit code."""
+    """Print what is wrong; the exit code."""
     wrong, followed = broken(site)
+    wrong += undocumented(site / "python.html")
     print("\n".join(wrong) if wrong else f"{followed} links, none broken")
     return 1 if wrong or not followed else 0
 

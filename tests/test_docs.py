@@ -209,7 +209,7 @@ def test_every_page_is_in_the_sites_list() -> None:
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    listed = re.findall(r"^ +- (\w+)$", text("docs/python.md"), re.MULTILINE)
+    listed = re.findall(r"^::: backlit\.(?:export\.build\.)?(\w+)$", text("docs/python.md"), re.M)
     assert sorted(listed) == sorted(name for name in backlit.__all__ if name != "__version__")
 
 
