@@ -100,8 +100,8 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
         options: the fields of `ExportOptions`.
 
     Returns:
-        What was written: its metadata with the verification's result, its size, and the nodes that
-        TensorRT would refuse.
+        The file's metadata with the verification's result, its size, and the nodes that TensorRT
+        would refuse.
 
     Raises:
         ModelError: the source cannot be read or differentiated.

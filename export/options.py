@@ -31,11 +31,14 @@ class ExportOptions:
 
     Attributes:
         size: pixels, height and width or one number for both; None: the model's own.
-        mean, std: per channel, in the channel order the classifier takes; None: the source's own,
-            else 0 and 1.
-        range: what pixels are scaled to before mean and std; None: the source's own, else ``0-1``.
+        mean: one number for each channel, or one for all, in the order that the classifier takes;
+            None: the source's own, else 0.
+        std: likewise; None: the source's own, else 1.
+        range: what pixels are scaled to before mean and std, ``0-1`` or ``0-255``; None: the
+            source's own, else ``0-1``.
         bgr: the classifier takes BGR.
-        resize: how a picture of another size becomes the input.
+        resize: how a picture of another size becomes the input: ``stretch`` shows the whole of it,
+            ``crop`` its centre.
         labels: one name per class; None: the source's own.
         input: ``uint8``: pixels, normalised in the graph; ``float32``: what the classifier takes.
         maps: the maps that the file returns, one or several of `MAPS`: ``saliency`` [N,K,H,W], the
@@ -46,10 +49,12 @@ class ExportOptions:
         relu: the backward rule of rectifiers: ``gradient``, the true one; ``deconvnet`` and
             ``guided``, for pictures.
         weights: a torch state dict for torch sources.
-        precision: compute in float16 or bfloat16 what can be without switching ReLU masks, the
-            backward pass above all; inputs and outputs stay float32. None: as the classifier.
-        target: the engine whose favourite operators are used; every engine runs every file.
-        without: names of rewrites (graph/rewrites.py) to leave out.
+        precision: ``fp16`` or ``bf16`` computes in float16 or bfloat16 what can be without
+            switching ReLU masks, the backward pass above all; inputs and outputs stay float32.
+            None: as the classifier.
+        target: the engine whose favourite operators are used, ``portable`` or ``openvino``; every
+            engine runs every file.
+        without: names of rewrites for speed to leave out, as ``backlit export -h`` lists them.
         verify: compare the gradient with torch.autograd or finite differences.
 
     Raises:

@@ -31,7 +31,8 @@ class Saliency:
 
     Attributes:
         image: path of the image, or None if it was given as pixels.
-        width, height: of the original image in pixels, after EXIF orientation.
+        width: of the original image in pixels, after EXIF orientation.
+        height: likewise.
         classes: int64 [K], class indices.
         labels: their names; None if the file has no labels.
         scores: float32 [K], unnormalised class scores, averaged over the views.

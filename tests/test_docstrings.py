@@ -95,7 +95,7 @@ def test_docstrings_say_what_goes_in_and_comes_out(name: str) -> None:
     if inspect.isclass(value) and dataclasses.is_dataclass(value):
         listed = text.split("Attributes:")[1].split("\n\n")[0]
         for field in dataclasses.fields(value):
-            assert re.search(rf"\b{field.name}[:,]", listed), field.name
+            assert re.search(rf"^ +{field.name}:", listed, re.MULTILINE), field.name
 
 
 @pytest.mark.parametrize("name", ["saliency", "localize", "run", "run_dlpack"])
