@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,20 @@ def differences(
 ) -> tuple[Array, Array, Array]:
     """Derivatives along a random direction per image, by central differences and by our gradient.
 
-    In float64 a step this small crosses few kinks and still has nine digits. ``slopes``: what the
-    classifier is held to around each image.
+    In float64 a step this small crosses few kinks and still has nine digits, unless the score
+    hardly depends on the image: then the differences are those of rounding. Where there are no
+    kinks to cross (``smooth``) steps of several lengths are tried, and of two neighbouring ones
+    that agree best the longer is taken.
+
+    Args:
+        source: the classifier.
+        measured: images, classes and gradients.
+        contract: how pixels become the classifier's input.
+        smooth: hold the classifier to the masks that it has at each image.
+        slopes: what rectifiers are held to around each image.
+
+    Returns:
+        float64 [N*K] by differences and by the gradient; the classifier's own scores [N,classes].
     """
     tensor = contract.score.tensor
     single = with_output(source.proto, tensor)
@@ -60,9 +73,12 @@ def differences(
     scores = run(original, measured.pixels, np.float16 if half else np.float32)
     del original
     reference, rng = Evaluator(source, smooth, slopes), np.random.default_rng(1)
-    step = 1e-7 if contract.image.dtype == "uint8" else 1e-9
-    if slopes is not None:  # which leaves no kinks of ReLUs to cross
-        step *= 1e3
+    unit = 1e-7 if contract.image.dtype == "uint8" else 1e-9
+    steps = [unit]
+    if slopes is not None:
+        steps = [1e3 * unit]
+    elif reference.smooth:
+        steps = [unit * 10**power for power in (1, 3, 5, 7, 9)]
     expected, found = [], []
     for n, (image, classes, gradient) in enumerate(
         zip(measured.pixels, measured.classes, measured.gradient, strict=True)
@@ -70,12 +86,29 @@ def differences(
         if slopes is not None:
             slopes.image(n)
         direction = rng.standard_normal(image.shape)
-        moved = np.stack([image + step * direction, image - step * direction])
         reference.anchor({input_name: np.repeat(prepared(image[None]), max(dims[0], 1), 0)})
-        ahead, behind = run(reference, moved, np.float64)
-        expected.append((ahead[classes] - behind[classes]) / (2 * step))
+        tried, rounding = [], []
+        for step in steps:
+            moved = np.stack([image + step * direction, image - step * direction])
+            ahead, behind = run(reference, moved, np.float64)
+            tried.append((ahead[classes] - behind[classes]) / (2 * step))
+            rounding.append(float(np.abs(ahead).max()) * np.finfo(np.float64).eps / step)
+        expected.append(_steadiest(tried, rounding))
         found.append((gradient * direction).sum((1, 2, 3)))
     return np.concatenate(expected), np.concatenate(found), scores
+
+
+def _steadiest(tried: list[Array], rounding: list[float]) -> Array:
+    """Of differences by steps of growing length, the longer of the two that agree best.
+
+    Args:
+        tried: by step.
+        rounding: what the last digit of a score makes of them, by step.
+    """
+    if len(tried) == 1:
+        return tried[0]
+    apart = [float(np.linalg.norm(long - short)) for short, long in itertools.pairwise(tried)]
+    return tried[1 + int(np.argmin(np.add(apart, rounding[:-1])))]
 
 
 def _admits(dims: list[int], wanted: list[int]) -> bool:
