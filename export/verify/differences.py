@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def differences(
     return np.concatenate(expected), np.concatenate(found), scores
 
 
-def _steadiest(tried: list[Array], rounding: list[float]) -> Array:
+def _steadiest(tried: Sequence[Array], rounding: Sequence[float]) -> Array:
     """Of differences by steps of growing length, the longer of the two that agree best.
 
     Args:
