@@ -20,11 +20,11 @@ from .autodiff.merged import emitter
 from .autodiff.ops import Ops
 from .autodiff.rectifiers import Rectifier
 from .graph.rewrites import PORTABLE
+from .graph.shapes import classes_of
 from .graph.values import BATCH, shape_of
 from .maps.grids import Grid, coarsening
 from .maps.row import FileMap
 from .maps.table import MAPS
-from .prepare.scores import classes_of
 
 RESERVED = ("image", "class_index", "scores", "class", "score")
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
+from ..graph.shapes import dims, shown
 from ..graph.values import FLOATS, attribute
 from .tails import Tail, trace
 
@@ -26,12 +27,14 @@ class Head:
     """The class scores of a detector's boxes.
 
     Attributes:
+        output: the name of the tensor that has them.
         scores: their tensor, [N, C, A] or [N, A, C], unnormalised where possible.
         left_out: operators after it that make probabilities.
         box_axis: the axis of the boxes, 1 or 2.
         what: the head, in words.
     """
 
+    output: str
     scores: ir.Value
     left_out: tuple[str, ...]
     box_axis: int
@@ -41,11 +44,12 @@ class Head:
 def yolo(graph: ir.Graph, source_names: Collection[str]) -> Head | None:
     """The head of a model that returns places and probabilities of boxes in one tensor.
 
-    The evidence: along one axis four numbers come first, and then the results of a Sigmoid.
+    The evidence: along one axis four numbers come first, and then the results of a Sigmoid. Where
+    others come then, ``left_out`` is empty, and it may be something else.
     """
     for output in graph.outputs:
         head = _place_and_scores(output, source_names)
-        if head is not None and head.left_out:
+        if head is not None:
             return head
     return None
 
@@ -56,7 +60,7 @@ def named(output: ir.Value, source_names: Collection[str]) -> Head | None:
     if whole is not None:
         return whole
     tail = trace(output, source_names)
-    shape = _dims(tail.scores)
+    shape = dims(tail.scores)
     if shape is None or len(shape) != 3 or None in shape[1:] or tail.scores.dtype not in FLOATS:
         return None
     first, second = shape[1] or 0, shape[2] or 0
@@ -67,11 +71,11 @@ def named(output: ir.Value, source_names: Collection[str]) -> Head | None:
         return None
     classes, boxes = shape[3 - axis], shape[axis]
     what = f"{output.name} {shown(shape)} has the scores of {classes} classes for {boxes} boxes"
-    return Head(tail.scores, tail.left_out, axis, what)
+    return Head(str(output.name), tail.scores, tail.left_out, axis, what)
 
 
 def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head | None:
-    shape, at, swapped = _dims(output), output, False
+    shape, at, swapped = dims(output), output, False
     while (node := at.producer()) is not None and node.op_type in ("Identity", "Cast", "Transpose"):
         if node.op_type == "Transpose":
             if list(attribute(node, "perm", [])) != [0, 2, 1]:
@@ -88,20 +92,20 @@ def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head |
     place = next((i for i in range(len(rows)) if sum(rows[: i + 1]) == _PLACE), None)
     if axis == 0 or place is None or place + 1 >= len(parts) or 0 in rows:
         return None
-    boxes = (_dims(at) or ())[3 - axis]
+    boxes = (dims(at) or ())[3 - axis]
     if boxes is None or boxes < MANY:
         return None
     part = parts[place + 1]
     tail: Tail = trace(part, source_names)
-    classes = rows[place + 1]
+    classes, name = rows[place + 1], str(output.name)
     what = (
-        f"{output.name} {shown(shape)} is the head of a detector: the places of {boxes} boxes and "
+        f"{name} {shown(shape)} is the head of a detector: the places of {boxes} boxes and "
         f"the scores of {classes} classes"
     )
-    if tail.left_out and _dims(tail.scores) == _dims(part) and tail.axis in (None, axis):
-        return Head(tail.scores, tail.left_out, 3 - axis, what)
+    if tail.left_out and dims(tail.scores) == dims(part) and tail.axis in (None, axis):
+        return Head(name, tail.scores, tail.left_out, 3 - axis, what)
     if part.name in source_names:
-        return Head(part, (), 3 - axis, what)
+        return Head(name, part, (), 3 - axis, what)
     return None
 
 
@@ -119,7 +123,7 @@ def _parts(node: ir.Node, axis: int) -> list[ir.Value]:
 
 def _row(value: ir.Value, axis: int) -> int:
     """The length of an axis; 0 where it is not known."""
-    shape = _dims(value)
+    shape = dims(value)
     return (shape[axis] or 0) if shape is not None and len(shape) > axis else 0
 
 
@@ -143,7 +147,7 @@ def no_classifier(graph: ir.Graph, inner: Iterable[str] = ()) -> ModelError:
         graph: the model.
         inner: names of tensors inside it that have the shape of scores.
     """
-    listed = ", ".join(f"{v.name} {shown(_dims(v))}" for v in graph.outputs)
+    listed = ", ".join(f"{v.name} {shown(dims(v))}" for v in graph.outputs)
     what, fix = _seems(graph)
     names = list(inner)
     if names:
@@ -160,7 +164,7 @@ def _seems(graph: ir.Graph) -> tuple[str, str]:
             "give an image classifier, or the detector exported without it (nms=False): the class "
             "scores of a YOLO head [N, 4+C, boxes] can be explained.",
         )
-    shapes = [(str(v.name), _dims(v) or ()) for v in graph.outputs if v.dtype in FLOATS]
+    shapes = [(str(v.name), dims(v) or ()) for v in graph.outputs if v.dtype in FLOATS]
     if not shapes:
         return "none of them is a float tensor that comes from the image", give
     if any(len(shape) == 2 and None in shape[1:] for _, shape in shapes):
@@ -168,7 +172,7 @@ def _seems(graph: ir.Graph) -> tuple[str, str]:
             "how many classes there are cannot be inferred",
             "pin the image with --size HEIGHTxWIDTH, or simplify the model with onnxsim first.",
         )
-    size = [d for d in _dims(graph.inputs[0]) or () if d is not None]
+    size = [d for d in dims(graph.inputs[0]) or () if d is not None]
     for seems in (_detector, _planes, _rows):
         for name, shape in shapes:
             if (what := seems(name, shape, size)) is not None:
@@ -220,18 +224,4 @@ def _rows(name: str, shape: tuple[int | None, ...], size: list[int]) -> str | No
     )
 
 
-def shown(shape: tuple[int | None, ...] | None) -> str:
-    """A shape as people write it; free lengths as N, then ?."""
-    if shape is None:
-        return "[of unknown shape]"
-    first = shape.index(None) if None in shape else -1
-    return f"[{', '.join('N' if i == first else str(d or '?') for i, d in enumerate(shape))}]"
-
-
-def _dims(value: ir.Value) -> tuple[int | None, ...] | None:
-    if value.shape is None:
-        return None
-    return tuple(d if isinstance(d, int) else None for d in value.shape)
-
-
-__all__ = ["Head", "named", "no_classifier", "selects", "shown", "yolo"]
+__all__ = ["Head", "named", "no_classifier", "selects", "yolo"]

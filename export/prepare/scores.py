@@ -10,58 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError, OptionError
+from ..graph.shapes import ancestors, classes_of, dims, shown
 from ..graph.values import FLOATS
 from . import heads
+from .evidence import Candidate, weighed
 from .tails import RENAMES, Tail, root, trace
 
-_WORDS_FOR = (
-    "logit logits prob probs probability probabilities score scores softmax sigmoid class classes "
-    "cls classification classifier classlabel label labels category categories pred preds "
-    "prediction predictions"
-)
-_WORDS_AGAINST = (
-    "embed embeds embedding embeddings feature features feat feats hidden pool pooled pooler box "
-    "boxes bbox bboxes loc locs reg regression landmark landmarks offset offsets keypoint "
-    "keypoints pose mask masks aux auxiliary attention attentions attn latent representation "
-    "vector distance uncertainty entropy variance descriptor"
-)
-_FOR, _AGAINST = frozenset(_WORDS_FOR.split()), frozenset(_WORDS_AGAINST.split())
-_UNLINEAR = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "LayerNormalization", "Tanh",
-             "Relu", "LpNormalization", "BatchNormalization")  # fmt: skip
 CLEAR = 2  # how much more speaks for the best than for the next
-
-
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A tensor that could hold the class scores.
-
-    Attributes:
-        tail: the tensor, and what follows it.
-        outputs: names of the model's outputs that come of it.
-        classes: how many.
-        decided: operators that decide from it, for any output.
-        weight: how much speaks for it.
-        why: in words.
-    """
-
-    tail: Tail
-    outputs: tuple[str, ...]
-    classes: int
-    decided: tuple[str, ...] = ()
-    weight: int = 0
-    why: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        start = self.tail.start
-        return f"{start.name} {heads.shown(dims(start))}" + (
-            f" ({', '.join(self.why)})" if self.why else ""
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,16 +64,22 @@ def choose(
     found = candidates(model.graph, image, source_names)
     if not found:
         head = heads.yolo(model.graph, source_names)
-        if head is None and (unknown := [v for v in model.graph.outputs if v.shape is None]):
+        if head is None and (unknown := _unknown(model.graph)):
             return Choice(trace(unknown[0], source_names).scores)
         if head is None:
             raise heads.no_classifier(model.graph, _inside(model.graph, image))
+        if not head.left_out:
+            raise ModelError(
+                f"the model seems to be a detector: {head.what}, but nothing says that these are "
+                "scores.",
+                f"give an image classifier, or say so with --output-name {head.output}.",
+            )
         note = f"{head.what}; the score of a class is the largest over all its boxes."
         return Choice(head.scores, head.left_out, head.box_axis, (head.what,), (note,))
-    weighed = sorted((_weighed(c, found, labels) for c in found), key=lambda c: -c.weight)
-    best, *others = weighed
+    ranked = sorted((weighed(c, found, labels) for c in found), key=lambda c: -c.weight)
+    best, *others = ranked
     if others and best.weight - others[0].weight < CLEAR:
-        even = [c for c in weighed if best.weight - c.weight < CLEAR]
+        even = [c for c in ranked if best.weight - c.weight < CLEAR]
         raise OptionError(
             "several outputs could hold the class scores, and nothing says which: "
             f"{'; '.join(map(str, even))}.",
@@ -122,7 +88,7 @@ def choose(
     notes = [f"the scores are {best}, not {'; '.join(map(str, others))}."] if others else []
     if not others and best.weight < 0:
         notes.append(f"the scores are {best}, all there is: are these classes?")
-    return _chosen(best, tuple(map(str, weighed)), notes)
+    return _chosen(best, tuple(map(str, ranked)), notes)
 
 
 def named(output: ir.Value, source_names: Collection[str]) -> Choice:
@@ -139,8 +105,7 @@ def named(output: ir.Value, source_names: Collection[str]) -> Choice:
     head = heads.named(output, source_names)
     if head is None:
         raise ModelError(
-            f"the tensor {output.name!r} has shape {heads.shown(dims(output))}; scores are "
-            "[N, classes].",
+            f"the tensor {output.name!r} has shape {shown(dims(output))}; scores are [N, classes].",
             "name another tensor with --output-name, or leave it out to see what there is.",
         )
     note = f"{head.what}; the score of a class is the largest over all its boxes."
@@ -173,7 +138,7 @@ def candidates(graph: ir.Graph, image: ir.Value, source_names: Collection[str]) 
         if tail is None or tail.scores is image:
             continue
         upstream = ancestors(tail.scores)
-        if image not in upstream or heads.selects(v.producer() for v in upstream):
+        if image not in upstream or heads.selects(v.producer() for v in (tail.scores, *upstream)):
             continue
         key, name = root(tail.scores), str(output.name)
         if (before := found.get(key)) is None:
@@ -203,43 +168,6 @@ def _class_like(output: ir.Value, source_names: Collection[str]) -> Tail | None:
     return Tail(at, at, (), tail.decided)
 
 
-def _weighed(one: Candidate, among: Sequence[Candidate], labels: int | None) -> Candidate:
-    """A candidate with all that speaks for and against it."""
-    points: list[tuple[int, str]] = []
-    tail = one.tail
-    if tail.left_out:
-        points.append((4 if "Softmax" in tail.left_out[0] else 3, f"{tail.left_out[0]} after it"))
-    if one.decided:
-        points.append((4, f"{one.decided[-1]} takes it"))
-    by_name = _name_says(one.outputs)
-    if not by_name and tail.scores.name not in one.outputs:
-        by_name = _name_says([str(tail.scores.name)])
-    if by_name:
-        points.append((3 * by_name, "by its name" if by_name > 0 else "its name is not a score's"))
-    if labels is not None and one.classes == labels:
-        points.append((6, f"{labels} labels"))
-    end = root(tail.scores)
-    for other in among:
-        if other is not one and end in ancestors(other.tail.scores):
-            points.append((-4, f"feeds {other.outputs[0]}"))
-            break
-    made = end.producer()
-    if made is not None and made.op_type in _UNLINEAR:
-        points.append((-1, f"comes of {made.op_type}"))
-    return dataclasses.replace(
-        one, weight=sum(n for n, _ in points), why=tuple(text for _, text in points)
-    )
-
-
-def _name_says(names: Iterable[str]) -> int:
-    """1 where names are those of scores, -1 of something else, 0 where they say neither."""
-    words = set()
-    for name in names:
-        spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
-        words |= set(re.split(r"[^a-z]+", spaced.lower()))
-    return bool(words & _FOR) - bool(words & _AGAINST)
-
-
 def _chosen(one: Candidate, listed: tuple[str, ...] = (), notes: Sequence[str] = ()) -> Choice:
     tail, notes = one.tail, list(notes)
     shape = dims(tail.scores) or ()
@@ -260,6 +188,15 @@ def _chosen(one: Candidate, listed: tuple[str, ...] = (), notes: Sequence[str] =
     return Choice(tail.scores, tail.left_out, None, listed, tuple(notes))
 
 
+def _unknown(graph: ir.Graph) -> list[ir.Value]:
+    """Outputs of unknown shape that are no selected boxes."""
+    return [
+        v
+        for v in graph.outputs
+        if v.shape is None and not heads.selects(x.producer() for x in (v, *ancestors(v)))
+    ]
+
+
 def _inside(graph: ir.Graph, image: ir.Value) -> list[str]:
     """The last tensors inside a model that have the shape of scores, two at most."""
     found = []
@@ -273,39 +210,4 @@ def _inside(graph: ir.Graph, image: ir.Value) -> list[str]:
     return found[:2]
 
 
-def classes_of(shape: tuple[int | None, ...] | None) -> int | None:
-    """How many classes a tensor of that shape has scores of; None where it holds no scores.
-
-    One length, the batch's, is free (or the first, fixed); all others but one are 1; no length over
-    1 may lie before the batch's.
-    """
-    if not shape or shape.count(None) > 1:
-        return None
-    batch = shape.index(None) if None in shape else 0
-    wide = [(i, d) for i, d in enumerate(shape) if i != batch and d != 1]
-    if len(wide) > 1 or (wide and wide[0][0] < batch):
-        return None
-    return wide[0][1] if wide else 1
-
-
-def dims(value: ir.Value) -> tuple[int | None, ...] | None:
-    """A tensor's shape, None for free lengths; None where not even the rank is known."""
-    if value.shape is None:
-        return None
-    return tuple(d if isinstance(d, int) else None for d in value.shape)
-
-
-def ancestors(value: ir.Value) -> set[ir.Value]:
-    """All tensors that one is computed from, itself left out."""
-    found: set[ir.Value] = set()
-    stack = [value]
-    while stack:
-        node = stack.pop().producer()
-        for x in node.inputs if node is not None else ():
-            if x is not None and x not in found:
-                found.add(x)
-                stack.append(x)
-    return found
-
-
-__all__ = ["Candidate", "Choice", "candidates", "choose", "classes_of", "known_name", "named"]
+__all__ = ["Choice", "candidates", "choose", "known_name", "named"]

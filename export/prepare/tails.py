@@ -100,7 +100,9 @@ def _before_decisions(output: ir.Value) -> tuple[ir.Value, tuple[str, ...]]:
     start, at, decided = output, output, []
     while (node := at.producer()) is not None:
         taken = _decides(node)
-        if taken is not None:
+        if _loses_batch(node):
+            start = at = args(node)[0]
+        elif taken is not None:
             decided.append(node.op_type)
             start = at = taken
         elif node.op_type in RENAMES:
@@ -128,12 +130,14 @@ def _decides(node: ir.Node) -> ir.Value | None:
     if name == "ReduceMax":  # the best class's probability
         probabilities = _before_activation(_before(inputs[0], RENAMES)) is not None
         return inputs[0] if probabilities and len(inputs[0].shape or ()) == 2 else None
-    return inputs[0] if _first_of_batch(node) else None
+    return None
 
 
-def _first_of_batch(node: ir.Node) -> bool:
-    """Whether only the first image's part is kept: ``scores[0]`` or ``scores.squeeze(0)``."""
-    shape = args(node)[0].shape
+def _loses_batch(node: ir.Node) -> bool:
+    """Whether it keeps the first image's part: ``scores[0]``, ``squeeze(0)``, ``squeeze()``."""
+    shape = args(node)[0].shape if node.op_type in ("Gather", "Squeeze") else None
+    if node.op_type == "Squeeze" and len(node.inputs) < 2:
+        return shape is not None  # a batch of one would lose its axis
     if shape is None or len(shape) < 2 or isinstance(shape[0], int):
         return False
     chosen = constant(node.inputs[1]) if len(node.inputs) > 1 else None
