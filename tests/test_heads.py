@@ -161,6 +161,18 @@ SEEMS = {
     ),
     "raw levels": ("y = Conv(r, anchors)\nz = Reshape(y, levels)",
                    f"float[N, 3, 85, {SIZE}, {SIZE}] z", r"seems to be a detector \(z: boxes"),
+    "selected boxes": (
+        PLACE + "u = Transpose<perm = [0, 2, 1]>(boxes)\nk = Conv(r, one)\nkk = Reshape(k, flat)\n"
+        "q = Transpose<perm = [0, 2, 1]>(kk)\ny = Concat<axis = 2>(u, q, q)",
+        f"float[N, {BOXES}, 6] y", "places, score and class of selected boxes",
+    ),
+    "levels of a grid": ("y = Conv(r, anchors)\nz = MaxPool<kernel_shape = [2, 2]>(y)",
+                         f"float[N, 255, {SIZE}, {SIZE}] y, float[N, 255, 15, 15] z",
+                         "feature maps of several sizes"),
+    "backbone": (f"y = AveragePool<kernel_shape = [{SIZE}, {SIZE - 1}]>(r)", "float[N, 8, 1, 2] y",
+                 "without a classification head"),
+    "labels of pixels": ("z = Conv(r, both)\ny = ArgMax<axis = 1, keepdims = 0>(z)",
+                         f"int64[N, {SIZE}, {SIZE}] y", _S),
     "images": ("y = Conv(r, kinds)", _A, "make images of images"),
     "segmenter of 7": ("z = Conv(r, both)\ny = Softmax<axis = 1>(z)",
                        f"float[N, 7, {SIZE}, {SIZE}] y", _S),

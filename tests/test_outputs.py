@@ -54,6 +54,8 @@ SHAPES = {
     "1,N,C": ("y = Unsqueeze(head, zero)", "float[1, N, 5] y", "y", 5),
     "C,N": ("y = Transpose<perm = [1, 0]>(head)", "float[5, N] y", "head", 5),
     "C": ("y = Gather<axis = 0>(head, first)", "float[5] y", "head", 5),
+    "N times C": ("y = Reshape(head, less)", "float[M] y", "head", 5),
+    "N times C,1": ("y = Reshape(head, column)", "float[M, 1] y", "head", 5),
     "C by Squeeze": ("y = Squeeze(head)", "float[5] y", "head", 5),
 }  # fmt: skip
 
@@ -63,8 +65,9 @@ def test_scores_of_any_shape(name: str, tmp_path: Path) -> None:
     lines, outputs, tensor, classes = SHAPES[name]
     u = np.random.default_rng(1).standard_normal((8, 1))
     fixed = {"batch": 1} if name == "C by Squeeze" else {}
+    more = {"u": u, "less": [-1], "column": [-1, 1]}
     report = made(
-        lines, outputs, tmp_path, constants={"u": u}, input="float32", maps="gradient", **fixed
+        lines, outputs, tmp_path, constants=more, input="float32", maps="gradient", **fixed
     )
     assert (report.contract.score.tensor, report.contract.score.classes) == (tensor, classes)
     for count in (1, 3):
@@ -169,6 +172,18 @@ CHOICES = {
               "logits"),
     "camel case": ("a = Gemm(f, four)\nclassScores = Gemm(f, two)",
                    "float[N, 4] a, float[N, 2] classScores", "classScores"),
+    "an embedding of unit length": (
+        "n = ReduceL2<axes = [1]>(f)\ne = Div(f, n)\ny = Gemm(f, two)",
+        "float[N, 8] e, float[N, 2] y", "y",
+    ),
+    "how sure it is": (
+        "p = Softmax(head)\nl = Log(p)\nm = Mul(p, l)\n"
+        "h = ReduceSum<keepdims = 0>(m, one)", "float[N] h, float[N, 5] p", "head",
+    ),
+    "coarse classes feed fine ones": (
+        "a = Gemm(f, four)\nb = Gemm(a, square)\nlogits = Identity(b)",
+        "float[N, 4] a, float[N, 4] logits", "logits",
+    ),
     "auxiliary": ("aux1 = Gemm(f, two)\ny = Gemm(f, two)", "float[N, 2] aux1, float[N, 2] y", "y"),
 }  # fmt: skip
 
@@ -178,6 +193,7 @@ def test_evidence_decides_and_is_told(name: str, tmp_path: Path) -> None:
     lines, outputs, tensor = CHOICES[name]
     rng = np.random.default_rng(3)
     heads = {"four": rng.standard_normal((8, 4)), "two": rng.standard_normal((8, 2))}
+    heads["square"] = rng.standard_normal((4, 4))
     report = made(lines, outputs, tmp_path, constants=heads)
     assert report.contract.score.tensor == tensor
     assert len(report.candidates) == 2
@@ -289,6 +305,15 @@ def test_a_wrong_name_lists_names_like_it(tmp_path: Path) -> None:
 def test_a_named_tensor_that_is_no_score(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'r' has shape \[N, 8, 16, 16\]; scores are"):
         made("y = Softmax(head)", "float[N, 5] y", tmp_path, output_name="r")
+
+
+def test_points_are_no_classes(tmp_path: Path) -> None:
+    """Scores are not looked for before a Reshape that gave them another meaning."""
+    lines = "a = Gemm(f, ten)\ny = Reshape(a, points)"
+    more = {"ten": np.eye(8, 10), "points": [-1, 5, 2]}
+    with pytest.raises(ModelError, match="5 rows of 2 numbers") as caught:
+        made(lines, "float[N, 5, 2] y", tmp_path, constants=more)
+    assert "--output-name a" in caught.value.fix
 
 
 def test_stacked_scores_name_the_tensors_they_are_stacked_of(tmp_path: Path) -> None:

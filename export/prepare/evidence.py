@@ -6,6 +6,8 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
+import onnx_ir as ir
+
 from ..graph.shapes import ancestors, dims, shown
 from .tails import Tail, root
 
@@ -21,6 +23,7 @@ _WORDS_AGAINST = (
     "vector distance uncertainty entropy variance descriptor"
 )
 _FOR, _AGAINST = frozenset(_WORDS_FOR.split()), frozenset(_WORDS_AGAINST.split())
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "ConvInteger")
 _UNLINEAR = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "LayerNormalization", "Tanh",
              "Relu", "LpNormalization", "BatchNormalization")  # fmt: skip
 
@@ -67,17 +70,42 @@ def weighed(one: Candidate, among: Sequence[Candidate], labels: int | None) -> C
         points.append((3 * by_name, "by its name" if by_name > 0 else "its name is not a score's"))
     if labels is not None and one.classes == labels:
         points.append((6, f"{labels} labels"))
-    end = root(tail.scores)
     for other in among:
-        if other is not one and end in ancestors(other.tail.scores):
-            points.append((-4, f"feeds {other.outputs[0]}"))
+        if other is not one and (relation := _relation(one, other)) is not None:
+            points.append(relation)
             break
-    made = end.producer()
+    made = root(tail.scores).producer()
     if made is not None and made.op_type in _UNLINEAR:
         points.append((-1, f"comes of {made.op_type}"))
     return dataclasses.replace(
         one, weight=sum(n for n, _ in points), why=tuple(text for _, text in points)
     )
+
+
+def _relation(one: Candidate, other: Candidate) -> tuple[int, str] | None:
+    """What speaks against a tensor that another is made of, or that is made of another."""
+    mine, others = _layers(one), _layers(other)
+    name = other.outputs[0]
+    if mine < others and root(one.tail.scores) in ancestors(other.tail.scores):
+        return -4, f"feeds {name}"
+    if mine < others:
+        return -3, f"has no layer that {name} has not"
+    if mine == others and root(other.tail.scores) in ancestors(one.tail.scores):
+        return -4, f"computed from {name}"
+    return None
+
+
+def _layers(one: Candidate) -> set[ir.Node]:
+    """The nodes with weights that a tensor is computed by."""
+    end = one.tail.scores
+    nodes = {value.producer() for value in (end, *ancestors(end))}
+    return {
+        node
+        for node in nodes
+        if node is not None
+        and node.op_type in _WEIGHTED
+        and any(x is not None and x.const_value is not None for x in node.inputs[1:])
+    }
 
 
 def _name_says(names: Iterable[str]) -> int:

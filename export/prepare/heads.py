@@ -97,6 +97,8 @@ def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head |
         return None
     part = parts[place + 1]
     tail: Tail = trace(part, source_names)
+    if rows[place + 1 :] == [1, 1]:  # one score and the number of a class: selected boxes
+        return None
     classes, name = rows[place + 1], str(output.name)
     what = (
         f"{name} {shown(shape)} is the head of a detector: the places of {boxes} boxes and "
@@ -164,7 +166,8 @@ def _seems(graph: ir.Graph) -> tuple[str, str]:
             "give an image classifier, or the detector exported without it (nms=False): the class "
             "scores of a YOLO head [N, 4+C, boxes] can be explained.",
         )
-    shapes = [(str(v.name), dims(v) or ()) for v in graph.outputs if v.dtype in FLOATS]
+    starts = [(str(v.name), trace(v, ()).start) for v in graph.outputs]  # before an ArgMax
+    shapes = [(name, dims(v) or ()) for name, v in starts if v.dtype in FLOATS]
     if not shapes:
         return "none of them is a float tensor that comes from the image", give
     if any(len(shape) == 2 and None in shape[1:] for _, shape in shapes):
@@ -173,6 +176,11 @@ def _seems(graph: ir.Graph) -> tuple[str, str]:
             "pin the image with --size HEIGHTxWIDTH, or simplify the model with onnxsim first.",
         )
     size = [d for d in dims(graph.inputs[0]) or () if d is not None]
+    if len({shape[2:] for _, shape in shapes if len(shape) == 4}) > 1:
+        return (
+            "it seems to return feature maps of several sizes: a detector's, or a backbone's",
+            give,
+        )
     for seems in (_detector, _planes, _rows):
         for name, shape in shapes:
             if (what := seems(name, shape, size)) is not None:
@@ -189,14 +197,21 @@ def _detector(name: str, shape: tuple[int | None, ...], size: list[int]) -> str 
     rows = [d for d in shape[1:] if d is not None]
     if len(shape) == 3 and _PLACE in rows:
         return f"it seems to be a detector ({name}: the places of boxes)"
-    if len(rows) == 2 == len(shape) - 1 and max(rows) >= 20 * MANY and min(rows) > _PLACE:
+    if len(rows) == 2 == len(shape) - 1 and _is_grid(max(rows), size) and min(rows) > _PLACE:
         return f"it seems to be a detector ({name}: places and scores of {max(rows)} boxes)"
-    if len(shape) == 5 or re_box(name):
+    if len(shape) == 5 or _boxes_by_name(name):
         return f"it seems to be a detector ({name}: boxes)"
     return None
 
 
-def re_box(name: str) -> bool:
+def _is_grid(boxes: int, size: list[int]) -> bool:
+    """Whether that many boxes are those of cells of 8, 16 and 32 pixels, or simply many."""
+    area = size[-1] * size[-2] if len(size) > 1 else 0
+    cells = sum(area // step**2 for step in (8, 16, 32))
+    return boxes >= 20 * MANY or boxes in (cells, 3 * cells)
+
+
+def _boxes_by_name(name: str) -> bool:
     """Whether a name is that of boxes."""
     return any(word in name.lower() for word in ("box", "anchor"))
 
@@ -206,7 +221,7 @@ def _planes(name: str, shape: tuple[int | None, ...], size: list[int]) -> str | 
         return None
     last = shape[-1] is not None and shape[1] == shape[2] != shape[3]
     channels, plane = (shape[3], shape[1:3]) if last else (shape[1], shape[2:])
-    if None in plane or max(size) > 8 * max(d or 0 for d in plane):
+    if None in plane or max(size) >= 8 * max(d or 0 for d in plane):
         return f"it seems to return feature maps ({name}), without a classification head"
     if channels == 3 and max(d or 0 for d in plane) >= max(size):
         return f"it seems to make images of images ({name})"

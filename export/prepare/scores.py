@@ -86,7 +86,7 @@ def choose(
             f"name one, such as --output-name {even[0].outputs[0]}.",
         )
     notes = [f"the scores are {best}, not {'; '.join(map(str, others))}."] if others else []
-    if not others and best.weight < 0:
+    if not others and "its name is not a score's" in best.why:
         notes.append(f"the scores are {best}, all there is: are these classes?")
     return _chosen(best, tuple(map(str, ranked)), notes)
 
@@ -157,15 +157,32 @@ def candidates(graph: ir.Graph, image: ir.Value, source_names: Collection[str]) 
 def _class_like(output: ir.Value, source_names: Collection[str]) -> Tail | None:
     """The tail of an output that has one number per class, before its last steps if not there."""
     tail = trace(output, source_names)
-    if tail.scores.dtype in FLOATS and classes_of(dims(tail.scores)) is not None:
-        return tail
+    for scores in (tail.scores, tail.start):
+        classes = classes_of(dims(scores)) if scores.dtype in FLOATS else None
+        if classes == 1 and (whole := _before_joining(scores)) is not None:
+            return dataclasses.replace(tail, scores=whole)
+        if classes is not None:
+            left_out, axis = ((), None) if scores is tail.start else (tail.left_out, tail.axis)
+            return Tail(scores, tail.start, left_out, tail.decided, axis)
     at = tail.start
-    while at.dtype not in FLOATS or classes_of(dims(at)) is None:
-        node = at.producer()
-        if node is None or node.op_type not in RENAMES or node.inputs[0] is None:
-            return None
+    while (node := at.producer()) is not None and node.op_type in ("Identity", "Transpose"):
+        if node.inputs[0] is None:
+            break
         at = node.inputs[0]
-    return Tail(at, at, (), tail.decided)
+        if at.dtype in FLOATS and classes_of(dims(at)) is not None:  # [classes, N] turned round
+            return Tail(at, at, (), tail.decided)
+    return None
+
+
+def _before_joining(value: ir.Value) -> ir.Value | None:
+    """The scores [N, classes] whose axes were joined to [N * classes]; None where none were."""
+    while (node := value.producer()) is not None and node.op_type in RENAMES:
+        if node.inputs[0] is None:
+            return None
+        value = node.inputs[0]
+        if (classes_of(dims(value)) or 0) > 1:
+            return value
+    return None
 
 
 def _chosen(one: Candidate, listed: tuple[str, ...] = (), notes: Sequence[str] = ()) -> Choice:
