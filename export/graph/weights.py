@@ -16,6 +16,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from .protos import reads
+
 LARGE = 1_900_000_000  # bytes of weights; with the graph they must fit into 2^31
 SMALL = 1000  # bytes; axes and shapes, which converters and shape inference read
 
@@ -89,8 +91,11 @@ def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in model.weights.values()]
-    options.add_external_initializers(list(model.weights), values)
+    # ONNX Runtime forgets what no node reads, and then misses it.
+    read = set().union(*map(reads, model.proto.graph.node))
+    weights = {name: tensor for name, tensor in model.weights.items() if name in read}
+    values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in weights.values()]
+    options.add_external_initializers(list(weights), values)
     data = model.proto.SerializeToString()
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 

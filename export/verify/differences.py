@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.arrays import Array
-from ...runtime.contract import Contract
+from ...runtime.contract import Contract, Score
 from ...runtime.errors import VerificationError
 from ..graph.protos import with_output
 from ..graph.weights import Detached, session
@@ -66,7 +66,9 @@ def differences(
     def run(engine: Any, pixels: Array, dtype: Any) -> Array:
         x, count = prepared(pixels).astype(dtype), max(dims[0], 1)  # the source's fixed batch
         one_by_one = [engine.run([tensor], {input_name: np.stack([v] * count)})[0] for v in x]
-        return np.stack([np.asarray(scores).reshape(count, -1)[0] for scores in one_by_one])
+        return np.stack(
+            [per_class(np.asarray(scores), contract.score, count) for scores in one_by_one]
+        )
 
     # One engine after the other: each holds the weights once more.
     original = session(source)
@@ -110,6 +112,14 @@ def _steadiest(tried: Sequence[Array], rounding: Sequence[float]) -> Array:
         return tried[0]
     apart = [float(np.linalg.norm(long - short)) for short, long in itertools.pairwise(tried)]
     return tried[1 + int(np.argmin(np.add(apart, rounding[:-1])))]
+
+
+def per_class(scores: Array, score: Score, count: int) -> Array:
+    """The first image's scores [classes] of what the source returned for a batch of ``count``."""
+    if score.box_axis is not None:
+        scores = scores.max(score.box_axis)
+    first: Array = scores.reshape(count, -1)[0]
+    return first
 
 
 def _admits(dims: list[int], wanted: list[int]) -> bool:

@@ -107,7 +107,8 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
     Raises:
         VerificationError: the source is not the classifier that the graph was made of.
     """
-    by_torch = module is not None and not contract.score.left_out
+    whole = not contract.score.left_out and contract.score.box_axis is None
+    by_torch = module is not None and whole
     reference = _AUTOGRAD if by_torch else _DIFFERENCES
     if contract.relu != "gradient":
         reference = _SLOPES
