@@ -27,6 +27,9 @@ MARK = 1_000_003  # a prime: a length it divides is the batch's, times what it d
 Dims: TypeAlias = list[int]
 Mend: TypeAlias = Callable[["Walk", ir.Node, Dims], None]
 
+SHAPED_AS_INPUT = ("GroupNormalization", "MeanVarianceNormalization")
+"""Operators that onnx's shape inference knows nothing of."""
+
 MENDS: dict[str, Mend] = {}
 
 
@@ -72,8 +75,7 @@ class Walk:
     def fixed(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
         """A small tensor's value; None where it is unknown, or follows the batch already."""
         known = None if value is None else self._values.get(value)
-        follows = known is not None and ((known != 0) & (known % MARK == 0)).any()
-        return None if follows else known
+        return None if known is not None and follows(known).any() else known
 
     def axis(self, value: ir.Value | None) -> int | None:
         """Which axis of a tensor holds the batch."""
@@ -136,6 +138,9 @@ class Walk:
         given = [x for x in node.inputs if x is not None]
         if any(x not in self._types for x in given) or not onnx.defs.has(node.op_type, node.domain):
             return
+        if node.op_type in SHAPED_AS_INPUT:
+            self._types[node.outputs[0]] = self._types[given[0]]
+            return
         proto = ir.serde.serialize_node(node)
         values = {str(x.name): self._values[x] for x in given if x in self._values}
         types = {str(x.name): self._types[x] for x in given}
@@ -160,10 +165,12 @@ class Walk:
                 elif y_dims[axis] == (self.dims(batched) or [])[self.axis(batched) or 0]:
                     self._within[y] = self._within.get(batched, 1)
         dims = self.dims(given[0]) if given else None
-        if node.op_type == "Shape" and dims is not None:
+        if node.op_type == "Shape" and dims is not None and 0 not in dims:
             stop = attribute(node, "end", len(dims))
             self._values[node.outputs[0]] = np.array(dims[attribute(node, "start", 0) : stop])
-        elif values and values.keys() == types.keys() and "uantize" not in node.op_type:
+        elif node.op_type == "Constant" or (
+            values and values.keys() == types.keys() and "uantize" not in node.op_type
+        ):
             with contextlib.suppress(Exception):  # no more is known than before
                 made = onnx.reference.ReferenceEvaluator(proto).run(None, values)
                 for y, value in zip(node.outputs, made, strict=True):
@@ -182,17 +189,33 @@ class Walk:
             self.changed = True
 
 
-def fold_shapes(model: ir.Model) -> bool:
+def fold_shapes(model: ir.Model) -> tuple[bool, dict[ir.Value, Dims]]:
     """Make constants of what is computed from shapes and does not follow a dynamic length.
 
     Returns:
-        Whether there was any.
+        Whether there was any, and the shape of every tensor of the graph where it is known, a
+        length that follows the batch as a multiple of MARK.
     """
-    if not model.graph.inputs or not any(node.op_type == "Shape" for node in model.graph):
-        return False
+    if not model.graph.inputs:
+        return False, {}
     walk = Walk(model, model.graph.inputs[0])
     walk.run()
-    return walk.changed
+    made = (y for node in model.graph for y in node.outputs)
+    return walk.changed, {y: dims for y in made if (dims := walk.dims(y)) is not None}
+
+
+def with_batch(dims: Dims, count: int) -> ir.Shape:
+    """A shape that has the batch marked, for so many images; None where it is not known."""
+    sizes = (d // MARK * count if d % MARK == 0 else None if follows(d) else d for d in dims)
+    return ir.Shape([n or None for n in sizes])
+
+
+def follows(lengths: Any) -> Any:
+    """Which numbers are made of the batch: it times a number, near that, or near a part of it."""
+    n = np.minimum(np.abs(np.asarray(lengths)), 2**50)
+    off = [(n * part % MARK, n * part > MARK // 2) for part in (1, 2, 3, 4)]
+    near: Any = np.any([large & (np.minimum(r, MARK - r) <= 1000) for r, large in off], axis=0)
+    return near
 
 
 def _type(dtype: int, dims: Sequence[int]) -> onnx.TypeProto:
@@ -294,4 +317,4 @@ def recurrent(walk: Walk, node: ir.Node, dims: Dims) -> None:
             walk.put(node, i, walk.repeated(state, 1))
 
 
-__all__ = ["MENDS", "Walk", "fold_shapes", "mends"]
+__all__ = ["MENDS", "SHAPED_AS_INPUT", "Walk", "fold_shapes", "mends", "with_batch"]
