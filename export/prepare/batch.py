@@ -100,14 +100,14 @@ class Walk:
 
     def repeated(self, value: ir.Value, axis: int) -> ir.Value:
         """A tensor that does not depend on the image, repeated for every image of the batch."""
-        dims = self.dims(value) or []
+        dims, dtype = self.dims(value) or [], self._types[value].tensor_type.elem_type
         if dims[axis] > 1:
             value = self.op.Slice(value, [0], [1], [axis])
         n = self.op.Gather(self.op.Shape(self.image), [0], axis=0)
         parts = [np.array([1] * axis), n, np.array([1] * (len(dims) - axis - 1))]
         target = self.op.Concat(*(p for p in parts if isinstance(p, ir.Value) or len(p)), axis=0)
         result: ir.Value = self.op.Expand(value, target)
-        self._types[result] = _type(onnx.TensorProto.FLOAT, [*dims[:axis], MARK, *dims[axis + 1 :]])
+        self._types[result] = _type(dtype, [*dims[:axis], MARK, *dims[axis + 1 :]])
         return result
 
     def run(self) -> None:
