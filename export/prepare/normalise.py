@@ -24,6 +24,7 @@ from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, quantised
+from .walk import Walk
 
 Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
 
@@ -76,7 +77,7 @@ def free_batch(model: ir.Model, image: ir.Value) -> None:
     """Make the image's first dimension symbolic and forget all shapes derived from the old one."""
     old, *dims = image.shape  # type: ignore[misc]
     if isinstance(old, int):
-        batch.Walk(model, image, old).run()
+        Walk(model, image, old).run()
         model.graph.sort()
     image.shape = ir.Shape([BATCH, *dims])
     for value in _values(model.graph):
