@@ -18,6 +18,13 @@ from .fixed_slopes import FixedSlopes
 from .measured import Measured
 from .reference import Evaluator
 
+MOVED = 1e-3  # of the largest score: then the original is run as it is written, too
+
+
+def apart(found: Array, scores: Array) -> float:
+    """The largest difference of a score, over the largest score."""
+    return float(np.abs(found - scores).max() / np.abs(scores).max())
+
 
 def differences(
     source: Detached,
@@ -75,6 +82,10 @@ def differences(
     half = original.get_inputs()[0].type == "tensor(float16)"
     scores = run(original, measured.pixels, np.float16 if half else np.float32)
     del original
+    if apart(measured.scores, scores) > MOVED:  # what ONNX Runtime fuses may round elsewhere (QDQ)
+        plain = session(source, optimise=False)
+        exactly = run(plain, measured.pixels, np.float16 if half else np.float32)
+        scores = min(scores, exactly, key=lambda s: apart(measured.scores, s))
     reference, rng = Evaluator(source, smooth, slopes), np.random.default_rng(1)
     unit = 1e-7 if contract.image.dtype == "uint8" else 1e-9
     steps = [unit]

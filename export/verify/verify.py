@@ -19,7 +19,7 @@ from ..graph.weights import Detached, detach
 from ..precision.rounding import rounded
 from ..probes import smooth_noise
 from .autograd import autograd, module_scores
-from .differences import differences
+from .differences import apart, differences
 from .fixed_slopes import FixedSlopes
 from .measured import Measured, in_float64, measure
 
@@ -147,7 +147,7 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
         cosine=cosine,
         relative_l2=error,
         samples=measured.classes.size,
-        scores_relative=float(np.abs(measured.scores - scores).max() / np.abs(scores).max()),
+        scores_relative=apart(measured.scores, scores),
         exact=exact,
     )
     problems = [] if measured.reduced else ["the saliency is not the gradient's reduction"]
