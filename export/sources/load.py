@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import onnx
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError, OptionError
-from ..graph.weights import detach
 from . import torch_source as torch_sources
 from .classifier import Classifier, Preprocessing
+from .onnx_file import from_file, from_memory
 from .torch_export import module_to_onnx
 
 
@@ -31,17 +30,15 @@ def load(source: Any, weights: str | None = None) -> Classifier:
         ModelError: the source cannot be read.
         OptionError: ``weights`` with a source that has them.
     """
-    if isinstance(source, onnx.ModelProto):
-        source = ir.serde.deserialize_model(source)
-    if isinstance(source, ir.Model):
-        return Classifier("model", _digest(source), source)
+    if isinstance(source, onnx.ModelProto | ir.Model):
+        return from_memory(source)
     if not isinstance(source, str | Path):
         return torch_sources.from_module(source, type(source).__name__, weights)
     text = str(source)
     if Path(text).is_file() or text.endswith(".onnx"):
         if weights is not None:
             raise OptionError("--weights goes with torch sources only.", "leave --weights out.")
-        return _from_file(Path(text))
+        return from_file(Path(text))
     if text.startswith("torchvision:"):
         return torch_sources.from_torchvision(text, weights)
     if text.startswith("timm:"):
@@ -78,48 +75,6 @@ def to_onnx(
             f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
         )
     return module_to_onnx(module, size)
-
-
-def _from_file(path: Path) -> Classifier:
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist.", "check the path.")
-    try:
-        model = ir.load(path)
-        if not len(model.graph) or not model.opset_imports:
-            raise ValueError("it holds no graph")
-        onnx.checker.check_model(path)
-    except Exception as error:
-        raise ModelError(
-            f"{path} is not a readable ONNX model: {str(error).strip().splitlines()[0]}",
-            "check that the file is complete and really ONNX (not a .pt, a link page, a part).",
-        ) from error
-    if (opset := model.opset_imports.get("", 99)) < 7:
-        raise ModelError(
-            f"{path} is of opset {opset}; Backlit reads opset 7 and later.",
-            "convert it: onnx.version_converter.convert_version(model, 17).",
-        )
-    return Classifier(path.name, _file_digest(path, model), model)
-
-
-def _file_digest(path: Path, model: ir.Model) -> str:
-    """SHA-256 of the file, then of the files of its external data in order of their names."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    beside = sorted({Path(t.path) for t in tensors if isinstance(t, ir.ExternalTensor)})
-    digest = hashlib.sha256()
-    for part in (path, *beside):
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _digest(model: ir.Model) -> str:
-    """SHA-256 of a model in memory: its graph, then its weights."""
-    detached = detach(model)
-    digest = hashlib.sha256(detached.proto.SerializeToString(deterministic=True))
-    for name, tensor in detached.weights.items():
-        digest.update(name.encode() + tensor.tobytes())
-    return digest.hexdigest()
 
 
 __all__ = ["Classifier", "Preprocessing", "load", "to_onnx"]

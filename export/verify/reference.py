@@ -220,7 +220,6 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    graph = result.graph
 
     def widen(tensor: onnx.TensorProto) -> None:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -229,14 +228,24 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
             array = numpy_helper.to_array(tensor).astype(np.float64)
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
-    for tensor in graph.initializer:
-        widen(tensor)
-    for node in graph.node:
+    def widen_graph(graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            widen(tensor)
+        for node in graph.node:
+            widen_node(node)
+        del graph.value_info[:]
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type in floats:
+                value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+    def widen_node(node: onnx.NodeProto) -> None:
         if node.op_type == "ConstantOfShape" and not node.attribute:
             zero = numpy_helper.from_array(np.zeros(1))
             node.attribute.append(helper.make_attribute("value", zero))
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                widen_graph(attribute.g)
+            elif attribute.type == onnx.AttributeProto.TENSOR:
                 widen(attribute.t)
             elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
                 values = np.array(
@@ -245,10 +254,8 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
                 attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
             elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in floats:
                 attribute.i = onnx.TensorProto.DOUBLE
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in floats:
-            value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+    widen_graph(result.graph)
     return result
 
 
