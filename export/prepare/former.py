@@ -33,6 +33,18 @@ def simplified(op: Ops, node: ir.Node, inputs: Inputs) -> list[ir.Value | None]:
     return [root_mean_square(op, x, scale, axes, epsilon), None]
 
 
+@form("STFT", domain="")
+def stft(op: Ops, node: ir.Node, inputs: Inputs) -> ir.Value:
+    """In full: shape inference forgets that ``onesided`` is 1 where it is left out.
+
+    torch writes signals [N, length], which ONNX Runtime takes and the standard has not.
+    """
+    signal, *rest = inputs
+    if rank(signal) == 2:
+        signal = op.Unsqueeze(signal, [2])
+    return op.STFT(signal, *rest, onesided=attribute(node, "onesided", 1))
+
+
 @form("ImageScaler", domain=FORMER)
 def image_scaler(op: Ops, node: ir.Node, inputs: Inputs) -> ir.Value:
     """Y = scale x + bias, the bias one for each channel of [N, C, H, W]."""
