@@ -189,6 +189,39 @@ def test_sampling_exactly_at_pixels(padding: str) -> None:
         np.testing.assert_allclose(found[0], tensor.grad.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", ["GRU", "RNN", "LSTM"])
+def test_recurrent_layers_equal_torch(kind: str, both: bool) -> None:
+    """ReLU's kink included: zeros in the sequence, no bias."""
+    torch.manual_seed(0)
+    how = {"nonlinearity": "relu"} if kind == "RNN" else {}
+    layer = getattr(torch.nn, kind)(5, 3, bidirectional=both, bias=False, **how).double()
+    values = np.random.default_rng(0).standard_normal((4, 2, 5))
+    values[:, 1] = 0
+    x = torch.tensor(values, requires_grad=True)
+    y, _ = layer(x)
+    seed = np.random.default_rng(1).standard_normal((4, 1 + both, 2, 3)).astype(np.float32)
+    y.backward(torch.tensor(seed).double().permute(0, 2, 1, 3).reshape(y.shape))
+    order = {"GRU": [1, 0, 2], "RNN": [0], "LSTM": [0, 3, 1, 2]}[kind]
+    ends = ["", "_reverse"][: 1 + both]
+
+    def weights(name: str) -> Array:
+        found = [getattr(layer, f"weight_{name}_l0{end}").detach().numpy() for end in ends]
+        return np.stack(
+            [np.concatenate([np.split(v, len(order))[i] for i in order]) for v in found]
+        )
+
+    attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
+    attributes |= {"activations": ["Relu"] * (1 + both)} if kind == "RNN" else {}
+    made = case(
+        kind, values.shape, weights("ih"), weights("hh"), hidden_size=3,
+        direction="bidirectional" if both else "forward", **attributes,
+    )  # fmt: skip
+    made = differentiate(made.model(np.float32), seed="seed")
+    found = run(made, {"x": values.astype(np.float32), "seed": seed[None]})
+    np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-4, atol=1e-6)
+
+
 def test_zero_to_a_power_and_zero_norm() -> None:
     values = np.array([[0.0, 0.0, 2.0]], np.float32)
     seed = np.array([[[1.0, -2.0, 3.0]]], np.float32)
