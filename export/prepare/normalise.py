@@ -23,7 +23,7 @@ from ...runtime.errors import ModelError
 from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
-from . import batch, quantised
+from . import batch, expansions
 from .walk import Walk
 
 Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
@@ -41,6 +41,7 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
+    proto = expansions.set_apart(proto)
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
     if version >= OPSET:
         return proto
@@ -69,7 +70,7 @@ def modernise(model: ir.Model) -> ir.Model:
     model = through(model, upgraded)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    quantised.expand(model)
+    expansions.expand(model)
     return model
 
 

@@ -17,7 +17,7 @@ from onnx.reference.ops.op_conv import Conv
 
 from ...runtime.arrays import Array
 from ..graph.weights import Detached, array, attach, detach
-from ..prepare import quantised
+from ..prepare import expansions
 from ..prepare.normalise import upgraded
 
 
@@ -169,9 +169,19 @@ class Kept:
             def _run(self, x: Any) -> Any:
                 return (x * parts.setdefault(self.onnx_node.output[0], x > 0),)
 
+        class LeakyRelu(OpRun):
+            def _run(self, x: Any, alpha: float = 0.01) -> Any:  # 0 is a common integer
+                slope = np.where(x > 0, 1.0, alpha)
+                return (x * parts.setdefault(self.onnx_node.output[0], slope),)
+
+        class PRelu(OpRun):
+            def _run(self, x: Any, slope: Any) -> Any:
+                slope = np.where(x > 0, 1.0, slope)
+                return (x * parts.setdefault(self.onnx_node.output[0], slope),)
+
         FirstMaxPool.__name__ = "MaxPool"
         return [
-            Relu,
+            Relu, LeakyRelu, PRelu,
             QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatMulInteger, ConvInteger,
             FirstMaxPool,
         ]  # fmt: skip
@@ -191,7 +201,7 @@ class Evaluator:
 
     def __init__(self, source: Detached, smooth: bool = False, kept: Kept | None = None) -> None:
         expanded = attach(upgraded(source.proto), source.weights)
-        quantised.expand(expanded)
+        expansions.expand(expanded)
         model, self._kept = detach(expanded), kept or Kept()
         proto = to_double(model.proto)
         small = [t for t in proto.graph.initializer if t.name not in model.weights]
