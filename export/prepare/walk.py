@@ -208,8 +208,8 @@ class Walk:
         except Exception:  # the model is wrong, or free already: others will say
             return
         for y in node.outputs:
-            if str(y.name) in found:
-                self._types[y] = found[str(y.name)]
+            if y.name and y.name in found:  # several outputs may be unnamed
+                self._types[y] = found[y.name]
         batched = next((x for x in given if self.axis(x) is not None), None)
         for y in node.outputs:
             if batched is not None and (axis := self.axis(y)) is not None:
