@@ -244,6 +244,25 @@ def test_errors_raise(session: Session) -> None:
         session.saliency([PICTURE], errors="ignore")  # type: ignore[arg-type]
 
 
+def test_the_same_unread_picture_many_times_over(session: Session, tmp_path: Path) -> None:
+    large = np.asarray(Image.fromarray(PICTURE).resize((900, 700)))
+    Image.fromarray(large).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        found = session.saliency([image] * 40)
+    assert [one.error for one in found] == [None] * 40
+    assert len({tuple(one.scores.tolist()) for one in found}) == 1
+
+
+def test_a_file_address_with_a_space(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "a b.png").write_bytes(encoded())
+    address = (tmp_path / "a b.png").as_uri()
+    assert "%20" in address
+    good, bad = session.saliency([address, (tmp_path / "b.png").as_uri()])
+    assert good.error is None
+    assert bad.error is not None
+    assert bad.error.problem.endswith("cannot be read: No such file or directory.")
+
+
 # Folders, classes of each image, generators
 
 

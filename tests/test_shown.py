@@ -274,6 +274,10 @@ def test_a_list_shows_all_results_up_to_a_dozen(session: Session) -> None:
     assert "and 3 more" in html
     assert [one.image for one in results.failed] == ["absent.png"]
     assert "no images" in session.saliency([])._repr_html_()
+    part = results[12:]
+    assert len(pictures(part._repr_html_())) == 2
+    assert part[2].image == "absent.png"
+    assert pickle.loads(pickle.dumps(part)).to_dicts() == part.to_dicts()
     assert json.loads(results.to_json()) == [one.to_dict() for one in results]
 
 

@@ -58,6 +58,8 @@ def fetch(address: str) -> bytes:
     scheme = address.split(":", 1)[0].lower()
     if scheme == "data":
         return _inline(address)
+    if scheme == "file":
+        return _local(address)
     if not address[len(scheme) :].startswith("://"):
         raise ImageError(
             f"{shown(address)} is an address that has lost a slash.",
@@ -150,8 +152,6 @@ def _by_fsspec(address: str, scheme: str) -> bytes:
     try:
         import fsspec
     except ModuleNotFoundError as error:
-        if scheme == "file":
-            return _local(address)
         raise ImageError(f"{where} needs fsspec, which is not installed.", install) from error
     try:
         with fsspec.open(address, "rb") as file:
@@ -175,7 +175,7 @@ def _local(address: str) -> bytes:
     path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return _limited(file, address)
     except OSError as error:
         raise ImageError(
             f"{address} cannot be read: {error.strerror}.", "check the path."

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class Unreadable:
     name: str | None = None
 
 
+_LOCKS = [threading.Lock() for _ in range(64)]
+
 Source = str | os.PathLike[str] | bytes | Image.Image | Pixels | Encoded | Frame | Unreadable
 
 
@@ -77,12 +80,18 @@ def load(source: Source, grey: bool = False) -> Pixels:
     elif isinstance(source, Frame):
         picture = _from_array(source.pixels, where)
     elif isinstance(source, Image.Image):
-        picture = _upright_rgb(source, where)
+        with _LOCKS[id(source) // 64 % len(_LOCKS)]:  # the same one may come twice, still unread
+            picture = _upright_rgb(source, where)
     elif isinstance(source, bytes | Encoded):
         data = source if isinstance(source, bytes) else source.data
         picture = _opened(io.BytesIO(data), len(data), where)
     elif isinstance(source, str | os.PathLike):
         picture = _from_file(Path(source), where)
+    elif isinstance(source, list | tuple | dict):
+        raise ImageError(
+            f"{type(source).__name__} is not an image.",
+            "give one list of the images alone, without labels and lists inside.",
+        )
     else:
         raise ImageError(
             f"{type(source).__name__} is not an image.",
