@@ -127,18 +127,18 @@ def test_lines_of_large_images_are_thicker(session: Session) -> None:
     assert yellow[:, (x0 + x1) // 2][y0 : y0 + 40].sum() == 9
 
 
-def test_an_overlay_reads_the_image_again(session: Session, tmp_path: Path) -> None:
+def test_an_overlay_reads_the_image_again(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(PICTURE).save(path)
-    (one,) = session.saliency(os.path.relpath(path))
-    there = Path.cwd()
-    os.chdir(tmp_path.parent)
-    try:
-        assert one.overlay().size == (60, 40)
-    finally:
-        os.chdir(there)
+    monkeypatch.chdir(tmp_path)
+    (one,) = session.saliency("a.png")
+    monkeypatch.chdir(tmp_path.parent)
+    assert one.image == "a.png"
+    assert one.overlay().size == (60, 40)
     Image.fromarray(PICTURE[:20]).save(path)
-    with pytest.raises(ImageError, match="is 60x20 pixels now, and was 60x40"):
+    with pytest.raises(ImageError, match=r"is 60x20 pixels now, and was 60x40"):
         one.overlay()
     path.unlink()
     with pytest.raises(ImageError, match="does not exist"):
