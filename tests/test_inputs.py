@@ -7,6 +7,7 @@ import contextlib
 import functools
 import http.server
 import io
+import json
 import sys
 import threading
 import zipfile
@@ -18,8 +19,10 @@ import cv2
 import numpy as np
 import pytest
 from backlit.runtime import Session
+from backlit.runtime.cli import main
 from backlit.runtime.errors import BacklitError, ClassError, ImageError, OptionError
 from backlit.runtime.images import fetch, videos
+from click.testing import CliRunner
 from PIL import Image
 from support.linear_file import write_linear_file
 
@@ -263,6 +266,15 @@ def test_a_file_address_with_a_space(session: Session, tmp_path: Path) -> None:
     assert bad.error.problem.endswith("cannot be read: No such file or directory.")
 
 
+@pytest.mark.parametrize(
+    ("path", "fix"), [("~/a.png", "expanduser"), ("photos/*.png", "glob.glob"), ("a.png", "check")]
+)
+def test_paths_that_a_shell_would_have_written_out(session: Session, path: str, fix: str) -> None:
+    (found,) = session.saliency(path)
+    assert found.error is not None
+    assert fix in found.error.fix
+
+
 # Folders, classes of each image, generators
 
 
@@ -465,6 +477,18 @@ def test_a_picture_on_the_web(session: Session, site: str, page: str) -> None:
     assert found.overlay().size == (6, 8)
 
 
+def test_the_command_line_takes_addresses_and_says_what_a_video_is(
+    session: Session, site: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    given = [session.path, f"{site}/a.png", str(tmp_path / "a.mp4")]
+    done = CliRunner().invoke(main, ["saliency", *given, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout.splitlines()[0])["image"] == f"{site}/a.png"
+    assert (tmp_path / "out" / "a.png").exists()
+    assert "a.mp4 is a video." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("page", "words"),
     [
@@ -515,6 +539,10 @@ def test_other_addresses_by_fsspec(session: Session) -> None:
         file.write(encoded())
     (found,) = session.saliency("memory://pictures/a.png")
     np.testing.assert_array_equal(found.original(), PICTURE)
+    (opened,) = session.saliency(fsspec.open("memory://pictures/a.png", "rb"))
+    np.testing.assert_array_equal(opened.original(), PICTURE)
+    (lost,) = session.saliency(fsspec.open("memory://pictures/b.png", "rb"))
+    assert isinstance(lost.error, ImageError)
     (absent,) = session.saliency("memory://pictures/b.png")
     assert absent.error is not None
     assert absent.error.problem == "memory://pictures/b.png does not exist."

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from ..arrays import Pixels
 from ..errors import ImageError
 from .fetch import fetch, is_address, shown
+from .listing import VIDEO_SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,13 +165,21 @@ def _from_file(path: Path, where: str) -> Image.Image:
         if path.is_dir():
             raise ImageError(f"{where} is a folder.", "give the image files inside it.")
         if not path.exists():
-            raise ImageError(f"{where} does not exist.", "check the path.")
+            raise ImageError(f"{where} does not exist.", _found_by(where))
         return _opened(path, path.stat().st_size, where)
     except OSError as error:
         name = where if len(where) < 200 else f"{where[:60]}..."
         raise ImageError(
             f"{name} cannot be read: {error.strerror or error}.", "check the path and its rights."
         ) from error
+
+
+def _found_by(path: str) -> str:
+    if path.startswith("~"):
+        return "write the folder out: os.path.expanduser(path)."
+    if any(sign in path for sign in "*?["):
+        return "give the files that it stands for: glob.glob(pattern)."
+    return "check the path."
 
 
 def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
@@ -183,6 +192,11 @@ def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bomb(str(error).split(", could be")[0], where) from error
     except UnidentifiedImageError as error:
+        if os.path.splitext(where)[1].lower() in VIDEO_SUFFIXES:
+            raise ImageError(
+                f"{where} is a video.",
+                "take its frames: session.localize(path) in Python does, and ffmpeg makes files.",
+            ) from error
         raise ImageError(
             f"{where} is not an image that Pillow reads.", "convert it to JPEG or PNG."
         ) from error
