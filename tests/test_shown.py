@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from backlit.runtime import Session
 from backlit.runtime.contract import Contract
+from backlit.runtime.drawing import display
 from backlit.runtime.drawing.panels import OPAQUE
 from backlit.runtime.errors import (
     BacklitError,
@@ -125,6 +126,13 @@ def test_lines_of_large_images_are_thicker(session: Session) -> None:
     assert one.boxes[0] is not None
     x0, y0, x1, _ = one.boxes[0]
     assert yellow[:, (x0 + x1) // 2][y0 : y0 + 40].sum() == 9
+
+
+def test_a_spike_of_a_large_map_is_seen() -> None:
+    values = np.zeros((1301, 1301), np.float32)
+    values[701, 701] = 3
+    drawn = np.asarray(display.overlay(np.full((1301, 1301, 3), 90, np.uint8), values))
+    assert set(zip(*np.nonzero(drawn[..., 0] != 90), strict=True)) == {(701, 701)}
 
 
 def test_an_overlay_reads_the_image_again(

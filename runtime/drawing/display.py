@@ -40,15 +40,15 @@ def overlay(
     Raises:
         OptionError: there is no such colour map.
     """
-    # The scale's end from a part of a large map, and the rest in strips: seconds of 12 megapixels.
+    # The scale's end from a part of a large map, and all else in strips: seconds, with a photo.
     step = max(1, max(image.shape[:2]) // _USUAL)
-    top = peak(values[::step, ::step])
-    drawn = np.empty_like(image)
+    top = peak(values[::step, ::step]) or peak(values)
+    pixels = np.empty_like(image)
     for start in range(0, len(image), _STRIP):
         rows = slice(start, start + _STRIP)
-        drawn[rows] = blended(image[rows], values[rows], colormap, top)
+        pixels[rows] = blended(image[rows], values[rows], colormap, top)
     thick = max(1, round(max(image.shape[:2]) / _USUAL))
-    picture = Image.fromarray(drawn)
+    picture = Image.fromarray(pixels)
     if box is not None:
         rectangle(ImageDraw.Draw(picture), box, picture.size, BRIGHT, thick=thick)
     return picture
