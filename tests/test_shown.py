@@ -103,9 +103,9 @@ def test_an_overlay_of_another_class_and_other_colours(seen: Saliency) -> None:
     ]
     for place, one in enumerate(pictures):
         assert not any(np.array_equal(one, other) for other in pictures[:place])
-    for which in (2, -3):
+    for which in (2, -3, "cat"):
         with pytest.raises(OptionError, match="the result has 2 classes"):
-            seen.overlay(which)
+            seen.overlay(which)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="no colour map 'jet'"):
         seen.overlay(colormap="jet")
 
@@ -234,6 +234,11 @@ def test_a_name_that_does_not_say_what_to_write(
     with pytest.raises(OutputError, match="does not say what to write"):
         seen.save(name)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_object_is_no_path(seen: Saliency) -> None:
+    with pytest.raises(OutputError, match="BytesIO is no path"):
+        seen.save(io.BytesIO())  # type: ignore[arg-type]
 
 
 def test_a_folder_that_cannot_be_made(seen: Saliency, tmp_path: Path) -> None:
