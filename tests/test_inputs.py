@@ -8,6 +8,7 @@ import functools
 import http.server
 import io
 import json
+import subprocess
 import sys
 import threading
 import zipfile
@@ -21,7 +22,7 @@ import pytest
 from backlit.runtime import Session
 from backlit.runtime.cli import main
 from backlit.runtime.errors import BacklitError, ClassError, ImageError, OptionError
-from backlit.runtime.images import fetch, videos
+from backlit.runtime.images import addresses, fetch, videos
 from click.testing import CliRunner
 from PIL import Image
 from support.linear_file import write_linear_file
@@ -527,15 +528,21 @@ def test_an_address_that_leads_nowhere(session: Session, address: str) -> None:
 
 
 def test_signed_addresses_and_data_are_not_shown_whole() -> None:
-    assert fetch.shown("https://a.org/b.png?" + "s" * 300) == "https://a.org/b.png..."
-    assert len(fetch.shown("data:image/png;base64," + "A" * 999)) < 30
+    assert addresses.shown("https://a.org/b.png?" + "s" * 300) == "https://a.org/b.png..."
+    assert len(addresses.shown("data:image/png;base64," + "A" * 999)) < 30
 
 
 def test_addresses_are_told_from_paths() -> None:
     for text in ("http://a", "HTTPS://a", "s3://b/c", "gs://b", "data:image/png,", "zip://a::b"):
-        assert fetch.is_address(text)
+        assert addresses.is_address(text)
     for text in ("a.png", "C:/a.png", "c:\\a.png", "/a", "a:b", "12:30.png", "./s3"):
-        assert not fetch.is_address(text)
+        assert not addresses.is_address(text)
+
+
+def test_paths_do_without_what_fetches() -> None:
+    code = "import sys, backlit; backlit.Session; print('urllib.request' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_other_addresses_by_fsspec(session: Session) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import http.client
-import re
 import time
 import urllib.error
 import urllib.parse
@@ -13,6 +12,7 @@ import urllib.request
 from typing import IO, Any
 
 from ..errors import ImageError
+from .addresses import shown
 
 SECONDS = 30.0
 """How long a server may be silent; a whole file may take four times as long."""
@@ -20,7 +20,6 @@ SECONDS = 30.0
 BYTES = 200_000_000
 """The largest file that is fetched."""
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 _PACKAGES = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
     **dict.fromkeys(("gs", "gcs"), "gcsfs"),
@@ -35,18 +34,6 @@ _PACKAGES = {
     "wandb": "wandbfs",
 }
 """The package that fsspec wants for a kind of address."""
-
-
-def is_address(text: str) -> bool:
-    """Whether a text begins like an address: two letters and more, a colon, a slash."""
-    return _ADDRESS.match(text) is not None
-
-
-def shown(address: str) -> str:
-    """An address in messages: without its data, and without the signature of a signed one."""
-    if address[:5].lower() == "data:":
-        return f"{address[:20]}..."
-    return address if len(address) <= 120 else f"{address.split('?')[0][:120]}..."
 
 
 def fetch(address: str) -> bytes:

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..arrays import Pixels
 from ..errors import ImageError
-from .fetch import fetch, is_address, shown
+from .addresses import is_address, shown
 from .listing import VIDEO_SUFFIXES
 
 
@@ -113,6 +113,8 @@ def fetched(source: Source) -> Source:
     if isinstance(source, str | os.PathLike):
         text = os.fsdecode(source)
         if is_address(text) and not os.path.exists(text):
+            from .fetch import fetch  # 35 ms that paths do without
+
             return Encoded(fetch(text), name_of(text))
     return source
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import BacklitError, ImageError
 from . import listing, tensors, videos
-from .fetch import is_address
+from .addresses import is_address
 from .load import Encoded, Frame, Source, Unreadable
 
 
