@@ -222,19 +222,20 @@ class Walk:
         if node.op_type == "Shape" and dims is not None and 0 not in dims:
             stop = attribute(node, "end", len(dims))
             self._values[node.outputs[0]] = np.array(dims[attribute(node, "start", 0) : stop])
-        elif node.op_type == "Constant" or (
-            values and values.keys() == types.keys() and "uantize" not in node.op_type
-        ):
+        elif node.op_type == "Constant" or (values and values.keys() == types.keys()):
+            quantised = "uantize" in node.op_type  # a weight stays; what follows would be cut off
+            if quantised and any(follows(v).any() for v in values.values()):
+                return
             with contextlib.suppress(Exception):  # no more is known than before
                 made = onnx.reference.ReferenceEvaluator(proto).run(None, values)
                 for y, value in zip(node.outputs, made, strict=True):
                     if isinstance(value, np.ndarray) and value.nbytes <= SMALL:
-                        self._know(y, value)
+                        self._know(y, value, keep=quantised or y.is_graph_output())
 
-    def _know(self, y: ir.Value, value: np.ndarray[Any, Any]) -> None:
-        """Keep a computed value; what does not follow the batch becomes a constant."""
+    def _know(self, y: ir.Value, value: np.ndarray[Any, Any], keep: bool) -> None:
+        """Remember a computed value; what does not follow the batch becomes a constant."""
         self._values[y] = value
-        if value.dtype.kind in "iub" and self.fixed(y) is not None:
+        if not keep and value.dtype.kind in "iub" and self.fixed(y) is not None:
             name = f"{y.name}/known"
             made = ir.val(name, const_value=ir.tensor(value, name=name))
             self._model.graph.register_initializer(made)
@@ -251,7 +252,10 @@ def with_batch(dims: Dims, count: int) -> ir.Shape:
 
 def follows(lengths: Any) -> Any:
     """Which numbers are made of the batch: it times a number, near that, or near a part of it."""
-    n = np.minimum(np.abs(np.asarray(lengths)), 2**50)
+    given = np.asarray(lengths)
+    if given.dtype.kind not in "iuf":
+        return np.zeros(given.shape, bool)
+    n = np.nan_to_num(np.minimum(np.abs(given.astype(np.float64)), 2.0**50))
     off = [(n * part % MARK, n * part > MARK // 2) for part in (1, 2, 3, 4)]
     near: Any = np.any([large & (np.minimum(r, MARK - r) <= 1000) for r, large in off], axis=0)
     return near
