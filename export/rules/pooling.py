@@ -30,13 +30,18 @@ def max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     first row that holds the maximum, and in it the first column, is the first in row-major order.
     https://onnx.ai/onnx/operators/onnx__MaxPool.html
     """
-    x, y, win = args(node)[0], node.outputs[0], window(node)
+    x, y, win = args(node)[0], node.outputs[0], touching(node)
     rank, size = len(win.kernel), list(static(x, 2))
     source = x.producer()
     after_relu = source is not None and source.op_type == "Relu" and "pooled-relu" in op.on
     after_relu = after_relu and op.rectifiers.rule != "deconvnet"  # which does not mask by x
     if after_relu:
         g = gate(op, g, y)  # the mask of x's Relu, on the smaller tensor
+    if _is_whole(node, win):
+        g = _at_first_maximum(op, x, g)
+        if after_relu:
+            op.rectifiers.done.add(g)
+        return g
     axes = [i for i in range(rank) if win.kernel[i] > 1 or win.strides[i] > 1]
     half = op.dtype in HALF
     if half:
@@ -150,15 +155,18 @@ def average_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     count leaves the padding out unless count_include_pad; what ceil_mode adds beyond the padding
     never counts.  https://onnx.ai/onnx/operators/onnx__AveragePool.html
     """
-    x, y, win = args(node)[0], node.outputs[0], window(node)
+    x, y, win = args(node)[0], node.outputs[0], touching(node)
+    kernel, begin = attribute(node, "kernel_shape"), attribute(node, "pads")
     pads = attribute(node, "pads") if attribute(node, "count_include_pad", 0) else [0] * 99
     counts = []
     for i, (n, o) in enumerate(zip(static(x, 2), static(y, 2), strict=True)):
-        first = np.arange(o)[:, None] * win.strides[i] - win.begin[i]
-        taps = first + np.arange(win.kernel[i]) * win.dilations[i]
-        low, high = -pads[i], n + pads[len(win.kernel) + i]
+        first = np.arange(o)[:, None] * attribute(node, "strides")[i] - begin[i]
+        taps = first + np.arange(kernel[i]) * win.dilations[i]
+        low, high = -pads[i], n + pads[len(kernel) + i]
         counts.append(((taps >= low) & (taps < high)).sum(1))
     count = functools.reduce(np.multiply.outer, counts).astype(np.float64)
+    if _is_whole(node, win):
+        return op.expand(g / float(count.min()), x, range(2, len(shape_of(x))))
     weight = np.ones((1, 1, *win.kernel))
     if count.min() == count.max():
         weight /= count.min()
@@ -173,8 +181,10 @@ def lp_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 
     https://onnx.ai/onnx/operators/onnx__LpPool.html
     """
-    x, y, win, p = args(node)[0], node.outputs[0], window(node), attribute(node, "p", 2)
+    x, y, win, p = args(node)[0], node.outputs[0], touching(node), attribute(node, "p", 2)
     inner, outer = _lp(op, x, y, p)
+    if _is_whole(node, win):
+        return g * outer * inner
     weight = np.ones((1, 1, *win.kernel))
     return _scatter(op, op.Reshape(g * outer, [-1, 1, *static(y, 2)]), weight, win, x) * inner
 
@@ -232,10 +242,44 @@ def global_average_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
 @vjp("GlobalMaxPool")
 def global_max_pool(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx: g at the first maximum.  https://onnx.ai/onnx/operators/onnx__GlobalMaxPool.html"""
-    x = args(node)[0]
+    return _at_first_maximum(op, args(node)[0], g)
+
+
+def _at_first_maximum(op: Ops, x: ir.Value, g: ir.Value) -> ir.Value:
+    """g [K, N, C, 1, ...] where a channel of x first has its maximum, zeros elsewhere."""
     positions = math.prod(static(x, 2))
     flat = [0, 0, positions]
     best = op.ArgMax(op.Reshape(x, flat), axis=2, keepdims=1)
     chosen = op.Equal(best, op.const(np.arange(positions)))
     here = op.Reshape(chosen, [0, 0, *static(x, 2)])
     return op.Where(here, g, 0.0)
+
+
+def touching(node: ir.Node) -> Window:
+    """A pooling window without the positions that lie outside the input wherever it stands.
+
+    So a kernel larger than its map (AvgPool2d(1280) as global pooling) is as large as the map, and
+    a window that stands in one place only has the smallest stride.
+    """
+    win = window(node)
+    fields: list[list[int]] = []
+    for i, (n, o) in enumerate(zip(win.size, static(node.outputs[0], 2), strict=True)):
+        kernel, stride, dilation, begin = (
+            v[i] for v in (win.kernel, win.strides, win.dilations, win.begin)
+        )
+        before = max(begin - (o - 1) * stride, 0) // dilation
+        before = min(before, kernel - 1)
+        kernel, begin = kernel - before, begin - before * dilation
+        kernel = max(min(kernel, -(-(n + begin) // dilation)), 1)
+        missing = n + begin - (o - 1) * stride - dilation * (kernel - 1) - 1
+        if o == 1:
+            stride = max(missing, 0) + 1
+        fields.append([kernel, stride, begin, max(-missing, 0), max(missing, 0)])
+    kernels, strides, begins, ends, paddings = (list(v) for v in zip(*fields, strict=True))
+    return Window(kernels, strides, win.dilations, begins, ends, paddings, win.size)
+
+
+def _is_whole(node: ir.Node, win: Window) -> bool:
+    """Whether there is one window, and it is the input: then it is global pooling."""
+    one = all(o == 1 for o in static(node.outputs[0], 2)) and max(win.dilations) == 1
+    return one and win.kernel == list(win.size) and not any(win.begin)
