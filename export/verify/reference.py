@@ -19,6 +19,7 @@ from ...runtime.arrays import Array
 from ..graph.weights import Detached, array, attach, detach
 from ..prepare import expansions
 from ..prepare.normalise import upgraded
+from .pools import AveragePool, GlobalLpPool, LpPool, is_whole
 
 
 class LRN(OpRun):
@@ -75,6 +76,8 @@ class MaxPool(OpRun):
         storage_order: Any, strides: Any,
     ) -> tuple[Any]:  # fmt: skip
         rank, size = len(kernel_shape), np.array(x.shape[2:])
+        if is_whole(x, kernel_shape, pads, auto_pad, dilations):
+            kernel_shape, pads, strides = list(x.shape[2:]), None, None
         stride, dilation = np.array(strides or [1] * rank), np.array(dilations or [1] * rank)
         reach = dilation * (np.array(kernel_shape) - 1) + 1
         before, after = np.array(pads or [0] * 2 * rank).reshape(2, rank)
@@ -102,6 +105,10 @@ class MaxPool(OpRun):
     def choose(self, windows: Array) -> Array:
         """Which element of each window, [..., taps] -> [...]."""
         return windows.argmax(-1)
+
+
+OWN: list[Any] = [LRN, Erf, Gelu, Pad, AveragePool, LpPool, GlobalLpPool]
+"""What onnx's evaluator lacks or strays in, whatever runs; MaxPool comes in two forms."""
 
 
 class Kept:
@@ -211,7 +218,7 @@ class Evaluator:
         self.smooth = smooth or kept is not None or quantises
         ops = self._kept.ops() if self.smooth else [MaxPool]
         self._weights = {name: _double(array(t)) for name, t in model.weights.items()}
-        self._evaluator = ReferenceEvaluator(proto, new_ops=[LRN, Erf, Gelu, Pad, *ops])
+        self._evaluator = ReferenceEvaluator(proto, new_ops=[*OWN, *ops])
 
     def run(self, names: list[str] | None, feed: dict[str, Array]) -> list[Array]:
         """The named outputs (None: all) for a feed, as ONNX Runtime's ``run``."""
