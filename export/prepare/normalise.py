@@ -24,7 +24,7 @@ from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, expansions
-from .standardise import standardised_weights
+from .standardise import standardised_weights, without_saved_statistics
 from .walk import Walk
 
 Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
@@ -50,6 +50,8 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
         newer = onnx.ModelProto()
         newer.CopyFrom(proto)
         newer.ir_version, proto = 8, newer
+    if version < 14 and any(len(n.output) > 3 for n in _normalisations(proto)):
+        proto = without_saved_statistics(proto)
     try:
         converted = onnx.version_converter.convert_version(proto, OPSET)
     except Exception as error:  # the C++ converter raises RuntimeError and types of its own
@@ -64,6 +66,10 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
                 if name not in given:
                     node.attribute.append(onnx.helper.make_attribute(name, value))
     return converted
+
+
+def _normalisations(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in proto.graph.node if node.op_type == "BatchNormalization"]
 
 
 def modernise(model: ir.Model) -> ir.Model:

@@ -7,10 +7,27 @@ batch whose statistics would mix images: the same in ReduceMean and Sqrt.
 
 from __future__ import annotations
 
+import onnx
 import onnx_ir as ir
 
 from ..autodiff.ops import Ops
 from ..graph.values import args, attribute, shape_of
+
+
+def without_saved_statistics(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the outputs saved_mean and saved_var, which onnx's converter refuses.
+
+    Before opset 14 five outputs were what made a BatchNormalization one in training mode; three
+    still do.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    used = {name for node in proto.graph.node for name in node.input}
+    used |= {v.name for v in proto.graph.output}
+    for node in result.graph.node:
+        if node.op_type == "BatchNormalization" and not used & set(node.output[3:]):
+            del node.output[3:]
+    return result
 
 
 def standardised_weights(model: ir.Model) -> bool:
@@ -56,4 +73,4 @@ def _plain(model: ir.Model, node: ir.Node) -> None:
     model.graph.remove(node, safe=True)
 
 
-__all__ = ["standardised_weights"]
+__all__ = ["standardised_weights", "without_saved_statistics"]
