@@ -100,6 +100,9 @@ TAILS = {
     "reciprocal Sigmoid": (
         "n = Neg(head)\ne = Exp(n)\na = Add(unit, e)\ny = Reciprocal(a)", "Sigmoid"
     ),
+    "exp of LogSoftmax": ("l = LogSoftmax<axis = 1>(head)\ny = Exp(l)", "Softmax"),
+    "Softmax twice": ("p = Softmax<axis = 1>(head)\ny = Softmax<axis = 1>(p)", "Softmax"),
+    "Softmax of LogSoftmax": ("l = LogSoftmax(head)\ny = Softmax(l)", "Softmax"),
     "first image": ("p = Softmax<axis = 1>(head)\ny = Gather<axis = 0>(p, first)", "Softmax"),
 }  # fmt: skip
 
@@ -184,6 +187,11 @@ CHOICES = {
         "a = Gemm(f, four)\nb = Gemm(a, square)\nlogits = Identity(b)",
         "float[N, 4] a, float[N, 4] logits", "logits",
     ),
+    "a shallow copy": (
+        "y1 = Gemm(f, five)\n" + "\n".join(
+            f"d{i + 1} = Gemm(d{i}, eight)" for i in range(6)
+        ).replace("d0", "f") + "\ny2 = Gemm(d6, five)", "float[N, 5] y1, float[N, 5] y2", "y2",
+    ),
     "auxiliary": ("aux1 = Gemm(f, two)\ny = Gemm(f, two)", "float[N, 2] aux1, float[N, 2] y", "y"),
 }  # fmt: skip
 
@@ -193,6 +201,7 @@ def test_evidence_decides_and_is_told(name: str, tmp_path: Path) -> None:
     lines, outputs, tensor = CHOICES[name]
     rng = np.random.default_rng(3)
     heads = {"four": rng.standard_normal((8, 4)), "two": rng.standard_normal((8, 2))}
+    heads |= {"eight": rng.standard_normal((8, 8)), "five": rng.standard_normal((8, 5))}
     heads["square"] = rng.standard_normal((4, 4))
     report = made(lines, outputs, tmp_path, constants=heads)
     assert report.contract.score.tensor == tensor
@@ -366,3 +375,23 @@ def test_made_cases(name: str, tmp_path: Path) -> None:
 def test_refused_cases(name: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=words):
         export(CASES / f"{name}.onnx", tmp_path / "m.onnx")
+
+
+# -- a batch of one --------------------------------------------------------------------------------
+
+SQUEEZED = {
+    "features": ("q = Squeeze(g)\nz = MatMul(q, v)\ny = Add(z, vb)", "float[N, 5] y"),
+    "before a Softmax": ("q = Squeeze(head)\ny = Softmax<axis = 0>(q)", "float[5] y"),
+}
+
+
+@pytest.mark.parametrize("name", SQUEEZED)
+def test_a_squeeze_of_every_axis_leaves_the_batch(name: str, tmp_path: Path) -> None:
+    """One image alone has the scores and the map that it has among others."""
+    lines, outputs = SQUEEZED[name]
+    report = made(lines, outputs, tmp_path, batch=1, input="float32", maps="gradient")
+    assert report.notes == ()
+    image = np.random.default_rng(2).random((2, 3, SIZE, SIZE), np.float32)
+    both, alone = (gradients(tmp_path / "m.onnx", x) for x in (image, image[:1]))
+    for one, other in zip(both, alone, strict=True):
+        np.testing.assert_allclose(one[:1], other, rtol=1e-5, atol=1e-6)
