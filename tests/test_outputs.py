@@ -353,6 +353,14 @@ def test_a_weight_that_is_nan_is_named(tmp_path: Path) -> None:
         export(model, tmp_path / "m.onnx", verify=False)
 
 
+def test_scores_by_chance_are_refused(tmp_path: Path) -> None:
+    lines = "e = RandomNormalLike(head)\ny = Add(head, e)"
+    with pytest.raises(ModelError, match="makes random numbers on the way"):
+        made(lines, "float[N, 5] y", tmp_path)
+    report = made(lines, "float[N, 5] y", tmp_path, output_name="head")
+    assert report.contract.score.tensor == "head"
+
+
 # -- the made cases --------------------------------------------------------------------------------
 
 SCORES = {

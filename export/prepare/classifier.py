@@ -77,6 +77,7 @@ def prepare(
     model, (image, found) = normalise.settle(model, locate)
     choice = dataclasses.replace(chosen[0], scores=found) if chosen else Choice(found)
     without_nan(model)
+    without_chance(model)
     return model, image, per_class(model.graph, choice), choice
 
 
@@ -117,6 +118,20 @@ def without_nan(model: ir.Model) -> None:
                 "score and every map.",
                 "give the classifier of an earlier checkpoint, or export it again; this file is "
                 "spoilt.",
+            )
+
+
+def without_chance(model: ir.Model) -> None:
+    """Refuse scores that are others in every run.
+
+    Raises:
+        ModelError: names an operator that makes random numbers.
+    """
+    for node in model.graph:
+        if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+            raise ModelError(
+                f"{node.op_type} {node.name!r} makes random numbers on the way to the scores.",
+                "export the classifier in eval mode: model.eval().",
             )
 
 
