@@ -14,6 +14,7 @@ import torch
 from backlit.export import export
 from backlit.export.build import ExportReport
 from backlit.runtime.cli import main
+from backlit.runtime.contract import Score
 from backlit.runtime.errors import ModelError, OptionError
 from click.testing import CliRunner
 from support.real import SHARED
@@ -412,3 +413,11 @@ def test_a_squeeze_of_every_axis_leaves_the_batch(name: str, tmp_path: Path) -> 
     both, alone = (gradients(tmp_path / "m.onnx", x) for x in (image, image[:1]))
     for one, other in zip(both, alone, strict=True):
         np.testing.assert_allclose(one[:1], other, rtol=1e-5, atol=1e-6)
+
+
+def test_one_score_alone_is_a_sigmoids() -> None:
+    """A softmax of a single score would be 1 whatever it is."""
+    assert Score(1, "y").independent
+    assert Score(5, "y", ("Sigmoid",)).independent
+    assert Score(5, "y", ("LogSigmoid",)).independent
+    assert not Score(5, "y", ("Softmax",)).independent
