@@ -38,6 +38,7 @@ WEIGHTS: dict[str, object] = {
     "limit": [100],
     "overlap": [0.5],
     "least": [0.1],
+    "twice": [1.0, 1.0, 2.0, 2.0],
 }
 LOGITS = "l = Conv(r, kinds)\nlogits = Reshape(l, flat)\ns = Sigmoid(logits)\n"
 PLACE = "b = Conv(r, place)\nboxes = Reshape(b, flat)\n"
@@ -208,6 +209,12 @@ SEEMS = {
     "images": ("y = Conv(r, kinds)", _A, "make images of images"),
     "segmenter of 7": ("z = Conv(r, both)\ny = Softmax<axis = 1>(z)",
                        f"float[N, 7, {SIZE}, {SIZE}] y", _S),
+    "larger than the image": (
+        "k = Conv(r, one)\ny = Resize(k, , twice)", f"float[N, 1, {2 * SIZE}, {2 * SIZE}] y",
+        "make images of images",
+    ),
+    "depth without channels": ("k = Conv(r, one)\ny = Squeeze(k, axis)",
+                               f"float[N, {SIZE}, {SIZE}] y", "one number per pixel"),
     "depth": ("y = Conv(r, one)", f"float[N, 1, {SIZE}, {SIZE}] y", "one number per pixel"),
     "tokens": ("t = Reshape(r, tokens)\ny = Transpose<perm = [0, 2, 1]>(t)",
                f"float[N, {BOXES}, 8] y", "256 rows of 8 numbers"),

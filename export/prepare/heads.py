@@ -235,6 +235,8 @@ def _detector(name: str, shape: tuple[int | None, ...], size: list[int]) -> str 
     if len(shape) == 3 and shape[0] is None and shape[-1] == 6 and (shape[1] or 0) >= MANY:
         return f"it seems to be a detector ({name}: places, score and class of selected boxes)"
     rows = [d for d in shape[1:] if d is not None]
+    if len(size) == 3 and rows in (size[1:], size[:2]):  # one number per pixel
+        return None
     if len(shape) == 3 and _PLACE in rows:
         return f"it seems to be a detector ({name}: the places of boxes)"
     if len(rows) == 2 == len(shape) - 1 and _is_grid(max(rows), size) and min(rows) > _PLACE:
@@ -257,13 +259,16 @@ def _boxes_by_name(name: str) -> bool:
 
 
 def _planes(name: str, shape: tuple[int | None, ...], size: list[int]) -> str | None:
+    if len(shape) == 3 and len(size) == 3 and list(shape[1:]) in (size[1:], size[:2]):
+        return f"it seems to be a segmenter or a depth estimator ({name}: one number per pixel)"
     if len(shape) != 4 or not size:
         return None
     last = shape[-1] is not None and shape[1] == shape[2] != shape[3]
     channels, plane = (shape[3], shape[1:3]) if last else (shape[1], shape[2:])
-    if None in plane or max(size) >= 8 * max(d or 0 for d in plane):
+    largest = max(d or 0 for d in plane)
+    if None in plane or max(size) >= 8 * largest:
         return f"it seems to return feature maps ({name}), without a classification head"
-    if channels == 3 and max(d or 0 for d in plane) >= max(size):
+    if largest > max(size) or (channels == 3 and largest == max(size)):
         return f"it seems to make images of images ({name})"
     if channels == 1:
         return f"it seems to be a segmenter or a depth estimator ({name}: one number per pixel)"
