@@ -233,6 +233,15 @@ def test_even_evidence_is_asked(tmp_path: Path) -> None:
     assert (report.contract.score.tensor, report.notes) == ("s4", ())
 
 
+def test_softmaxes_side_by_side_are_told(tmp_path: Path) -> None:
+    lines = "a = Gemm(f, two)\np = Softmax(a)\nq = Softmax(head)\ny = Concat<axis = 1>(p, q)"
+    two = np.random.default_rng(3).standard_normal((8, 2))
+    report = made(lines, "float[N, 7] y", tmp_path, constants={"two": two})
+    assert report.contract.score.classes == 7
+    assert "joins the results of 2 Softmaxes" in report.notes[0]
+    assert report.notes[0].endswith("--output-name: a, head.")
+
+
 def test_labels_are_evidence(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     heads = {"four": rng.standard_normal((8, 4)), "two": rng.standard_normal((8, 2))}

@@ -89,6 +89,7 @@ def choose(
     notes = [f"the scores are {best}, not {'; '.join(map(str, others))}."] if others else []
     if not others and "its name is not a score's" in best.why:
         notes.append(f"the scores are {best}, all there is: are these classes?")
+    notes += _joined(best, source_names)
     return _chosen(best, tuple(map(str, ranked)), notes)
 
 
@@ -136,6 +137,21 @@ def _ask_of_stacked(graph: ir.Graph, source_names: Collection[str]) -> None:
             f"{', '.join(f'{name} {shape}' for name, shape in sets.items())}.",
             f"name one, such as --output-name {next(iter(sets))}.",
         )
+
+
+def _joined(one: Candidate, source_names: Collection[str]) -> list[str]:
+    """A note on scores that are the results of several Softmaxes side by side."""
+    node = root(one.tail.scores).producer()
+    if node is None or node.op_type != "Concat":
+        return []
+    tails = [trace(x, source_names) for x in node.inputs if x is not None]
+    if len(tails) < 2 or not all(t.left_out and t.axis is not None for t in tails):
+        return []
+    names = ", ".join(str(t.scores.name) for t in tails)
+    return [
+        f"{one.outputs[0]} joins the results of {len(tails)} Softmaxes, whose classes are counted "
+        f"through; to explain one alone, name its scores with --output-name: {names}."
+    ]
 
 
 def _unstacked(value: ir.Value) -> ir.Value:
