@@ -97,6 +97,11 @@ class Score:
     box_axis: int | None = None
     candidates: tuple[str, ...] = ()
 
+    @property
+    def independent(self) -> bool:
+        """Whether each class has a probability of its own, the sigmoid of its score."""
+        return self.classes == 1 or any("Sigmoid" in operator for operator in self.left_out)
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

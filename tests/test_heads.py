@@ -38,6 +38,7 @@ WEIGHTS: dict[str, object] = {
     "limit": [100],
     "overlap": [0.5],
     "least": [0.1],
+    "twice": [1.0, 1.0, 2.0, 2.0],
 }
 LOGITS = "l = Conv(r, kinds)\nlogits = Reshape(l, flat)\ns = Sigmoid(logits)\n"
 PLACE = "b = Conv(r, place)\nboxes = Reshape(b, flat)\n"
@@ -127,6 +128,38 @@ def test_class_scores_of_boxes_can_be_named(tmp_path: Path) -> None:
     assert (score.tensor, score.box_axis, score.left_out) == ("t", 2, ("Softmax",))
 
 
+def test_boxes_are_told_from_classes_by_the_places(tmp_path: Path) -> None:
+    """24 queries and 20 classes, as DETR has them: the other output says which are which."""
+    lines = (
+        "q = AveragePool<kernel_shape = [11, 13]>(r)\nt = Reshape(q, rows)\n"
+        "h = Transpose<perm = [0, 2, 1]>(t)\ny = MatMul(h, twenty)\nu = MatMul(h, four)"
+    )
+    rng = np.random.default_rng(6)
+    more = {"rows": [0, 8, 24], "twenty": rng.random((8, 20)), "four": rng.random((8, 4))}
+    model = tailed(lines, "float[N, 24, 20] y, float[N, 24, 4] u", constants=more)
+    with pytest.raises(ModelError, match="seems to be a detector"):
+        export(model, tmp_path / "m.onnx")
+    score = export(model, tmp_path / "m.onnx", output_name="y").contract.score
+    assert (score.classes, score.box_axis) == (20, 1)
+
+
+def test_an_older_head_is_told_apart(tmp_path: Path) -> None:
+    """YOLOv5's boxes have a score of their own that multiplies those of the classes."""
+    lines = PLACE + LOGITS + (
+        "k = Conv(r, one)\nq = Reshape(k, flat)\nsure = Sigmoid(q)\n"
+        "z = Concat<axis = 1>(boxes, sure, s)\n"
+        "t = Transpose<perm = [0, 2, 1]>(z)\ny = Concat<axis = 1>(t, t)"
+    )  # fmt: skip
+    outputs = (f"float[N, {2 * BOXES}, 8] y", f"float[N, {BOXES}, 8] t", f"float[N, 8, {BOXES}] z")
+    for output in outputs:
+        model = tailed(lines, output, constants=WEIGHTS)
+        with pytest.raises(ModelError, match="seems to be a detector") as caught:
+            export(model, tmp_path / "m.onnx")
+        assert "YOLOv8" in caught.value.fix
+        with pytest.raises(ModelError, match="scores are"):
+            export(model, tmp_path / "m.onnx", output_name=output[-1])
+
+
 def test_a_detectors_file_is_verified_rebuilt_and_run(tmp_path: Path) -> None:
     lines, outputs, _ = HEADS["N,4+C,A"]
     model = tailed(lines, outputs, constants=WEIGHTS)
@@ -176,6 +209,12 @@ SEEMS = {
     "images": ("y = Conv(r, kinds)", _A, "make images of images"),
     "segmenter of 7": ("z = Conv(r, both)\ny = Softmax<axis = 1>(z)",
                        f"float[N, 7, {SIZE}, {SIZE}] y", _S),
+    "larger than the image": (
+        "k = Conv(r, one)\ny = Resize(k, , twice)", f"float[N, 1, {2 * SIZE}, {2 * SIZE}] y",
+        "make images of images",
+    ),
+    "depth without channels": ("k = Conv(r, one)\ny = Squeeze(k, axis)",
+                               f"float[N, {SIZE}, {SIZE}] y", "one number per pixel"),
     "depth": ("y = Conv(r, one)", f"float[N, 1, {SIZE}, {SIZE}] y", "one number per pixel"),
     "tokens": ("t = Reshape(r, tokens)\ny = Transpose<perm = [0, 2, 1]>(t)",
                f"float[N, {BOXES}, 8] y", "256 rows of 8 numbers"),

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ...runtime.contract import Precision, Score
 from ...runtime.errors import ModelError, OptionError
@@ -17,6 +18,7 @@ from ..graph.protos import with_output
 from ..graph.values import BATCH, FLOATS, static
 from ..graph.weights import attach, detach
 from . import normalise, scores
+from .heads import places
 from .scores import Choice, known_name
 
 
@@ -45,6 +47,7 @@ def prepare(
         OptionError: several outputs could hold them; no tensor bears the name.
     """
     names = {str(y.name) for node in source.graph for y in node.outputs}
+    boxes = places(source.graph)
     if score is not None and score.tensor in names:
         source = cut(source, score.tensor)
     elif output_name is not None:
@@ -61,18 +64,20 @@ def prepare(
             if score is not None and score.tensor in names:
                 made = Choice(model.graph.outputs[0], score.left_out, score.box_axis)
             elif output_name is not None:
-                made = scores.named(model.graph.outputs[0], names)
+                made = scores.named(model.graph.outputs[0], names, boxes)
             else:
                 made = scores.choose(model, image, names, labels)
             if made.scores.shape is None:  # of an operator that has yet to be expanded
                 return image, made.scores
             chosen.append(made)
             model.graph.outputs[:] = [made.scores]  # no other output matters from here on
+            RemoveUnusedNodesPass()(model)
         return image, model.graph.outputs[0]
 
     model, (image, found) = normalise.settle(model, locate)
     choice = dataclasses.replace(chosen[0], scores=found) if chosen else Choice(found)
     without_nan(model)
+    without_chance(model)
     return model, image, per_class(model.graph, choice), choice
 
 
@@ -113,6 +118,20 @@ def without_nan(model: ir.Model) -> None:
                 "score and every map.",
                 "give the classifier of an earlier checkpoint, or export it again; this file is "
                 "spoilt.",
+            )
+
+
+def without_chance(model: ir.Model) -> None:
+    """Refuse scores that are others in every run.
+
+    Raises:
+        ModelError: names an operator that makes random numbers.
+    """
+    for node in model.graph:
+        if node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial"):
+            raise ModelError(
+                f"{node.op_type} {node.name!r} makes random numbers on the way to the scores.",
+                "export the classifier in eval mode: model.eval().",
             )
 
 

@@ -24,6 +24,7 @@ _WORDS_AGAINST = (
 )
 _FOR, _AGAINST = frozenset(_WORDS_FOR.split()), frozenset(_WORDS_AGAINST.split())
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "ConvInteger")
+DEEPER = 5  # layers that auxiliary scores lack, at least
 _UNLINEAR = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "LayerNormalization", "Tanh",
              "Relu", "LpNormalization", "BatchNormalization")  # fmt: skip
 
@@ -90,6 +91,8 @@ def _relation(one: Candidate, other: Candidate) -> tuple[int, str] | None:
         return -4, f"feeds {name}"
     if mine < others:
         return -3, f"has no layer that {name} has not"
+    if one.classes == other.classes and len(others - mine) >= len(mine - others) + DEEPER:
+        return -3, f"fewer layers than {name}"
     if mine == others and root(other.tail.scores) in ancestors(one.tail.scores):
         return -4, f"computed from {name}"
     return None

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from ...runtime.errors import ModelError
 from ..graph.shapes import dims, shown
 from ..graph.values import FLOATS, attribute
-from .tails import Tail, trace
+from .tails import RENAMES, Tail, trace
 
 MANY = 20  # boxes, at least; a head of fewer is taken for something else
 _PLACE = 4  # numbers that say where a box is
@@ -54,33 +54,63 @@ def yolo(graph: ir.Graph, source_names: Collection[str]) -> Head | None:
     return None
 
 
-def named(output: ir.Value, source_names: Collection[str]) -> Head | None:
-    """The head that a tensor of three axes is, where the user says that it holds the scores."""
+def named(
+    output: ir.Value, source_names: Collection[str], boxes: Collection[int] = ()
+) -> Head | None:
+    """The head that a tensor of three axes is, where the user says that it holds the scores.
+
+    Args:
+        output: the tensor.
+        source_names: tensors of the source graph.
+        boxes: how many boxes the model has, as its outputs say.
+    """
     whole = _place_and_scores(output, source_names)
     if whole is not None:
         return whole
     tail = trace(output, source_names)
     shape = dims(tail.scores)
+    if _joins_places(tail.scores):
+        return None
     if shape is None or len(shape) != 3 or None in shape[1:] or tail.scores.dtype not in FLOATS:
         return None
     first, second = shape[1] or 0, shape[2] or 0
     axis = 1 if first > second else 2
     if tail.axis in (1, 2):
         axis = 3 - tail.axis
+    elif (first in boxes) != (second in boxes):
+        axis = 1 if first in boxes else 2
     elif max(first, second) < max(MANY, 2 * min(first, second)):
         return None
-    classes, boxes = shape[3 - axis], shape[axis]
-    what = f"{output.name} {shown(shape)} has the scores of {classes} classes for {boxes} boxes"
+    classes, count = shape[3 - axis], shape[axis]
+    what = f"{output.name} {shown(shape)} has the scores of {classes} classes for {count} boxes"
     return Head(str(output.name), tail.scores, tail.left_out, axis, what)
 
 
+def places(graph: ir.Graph) -> set[int]:
+    """How many boxes a model's outputs [N, boxes, 4] and [N, 4, boxes] have."""
+    shapes = [shape for v in graph.outputs if (shape := dims(v)) is not None and len(shape) == 3]
+    pairs = [(shape[i], shape[3 - i]) for shape in shapes for i in (1, 2)]
+    return {count for count, four in pairs if four == _PLACE and count is not None}
+
+
+def _joins_places(value: ir.Value) -> bool:
+    """Whether four numbers of a place come before other numbers, as in the heads of YOLOv5."""
+    while (node := value.producer()) is not None and node.op_type in (*RENAMES, "Concat"):
+        parts = [x for x in node.inputs if x is not None]
+        if node.op_type == "Concat" and parts:
+            axis = attribute(node, "axis") % max(len(dims(value) or ()), 1)
+            rows = [_row(part, axis) for part in parts]
+            if any(sum(rows[:i]) == _PLACE for i in range(1, len(rows))):
+                return True
+        value = parts[0]
+    return False
+
+
 def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head | None:
-    shape, at, swapped = dims(output), output, False
+    shape, at = dims(output), output
     while (node := at.producer()) is not None and node.op_type in ("Identity", "Cast", "Transpose"):
-        if node.op_type == "Transpose":
-            if list(attribute(node, "perm", [])) != [0, 2, 1]:
-                return None
-            swapped = not swapped
+        if node.op_type == "Transpose" and list(attribute(node, "perm", [])) != [0, 2, 1]:
+            return None
         if (x := node.inputs[0]) is None:
             return None
         at = x
@@ -99,6 +129,9 @@ def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head |
     tail: Tail = trace(part, source_names)
     if rows[place + 1 :] == [1, 1]:  # one score and the number of a class: selected boxes
         return None
+    after = parts[place + 2] if place + 2 < len(parts) else None
+    if rows[place + 1] == 1 and after is not None and trace(after, source_names).left_out:
+        return None  # YOLOv5's: a box's own score comes before those of its classes
     classes, name = rows[place + 1], str(output.name)
     what = (
         f"{name} {shown(shape)} is the head of a detector: the places of {boxes} boxes and "
@@ -181,6 +214,13 @@ def _seems(graph: ir.Graph) -> tuple[str, str]:
             "it seems to return feature maps of several sizes: a detector's, or a backbone's",
             give,
         )
+    for name, value in starts:
+        if len(shape := dims(value) or ()) == 3 and shape[-1] != 6 and _joins_places(value):
+            count = max(d or 0 for d in shape)
+            return f"it seems to be a detector ({name}: places and scores of {count} boxes)", (
+                "give an image classifier, or a detector whose head is [N, 4+C, boxes]: that of "
+                "YOLOv8 and later."
+            )
     for seems in (_detector, _planes, _rows):
         for name, shape in shapes:
             if (what := seems(name, shape, size)) is not None:
@@ -195,6 +235,8 @@ def _detector(name: str, shape: tuple[int | None, ...], size: list[int]) -> str 
     if len(shape) == 3 and shape[0] is None and shape[-1] == 6 and (shape[1] or 0) >= MANY:
         return f"it seems to be a detector ({name}: places, score and class of selected boxes)"
     rows = [d for d in shape[1:] if d is not None]
+    if len(size) == 3 and rows in (size[1:], size[:2]):  # one number per pixel
+        return None
     if len(shape) == 3 and _PLACE in rows:
         return f"it seems to be a detector ({name}: the places of boxes)"
     if len(rows) == 2 == len(shape) - 1 and _is_grid(max(rows), size) and min(rows) > _PLACE:
@@ -217,13 +259,16 @@ def _boxes_by_name(name: str) -> bool:
 
 
 def _planes(name: str, shape: tuple[int | None, ...], size: list[int]) -> str | None:
+    if len(shape) == 3 and len(size) == 3 and list(shape[1:]) in (size[1:], size[:2]):
+        return f"it seems to be a segmenter or a depth estimator ({name}: one number per pixel)"
     if len(shape) != 4 or not size:
         return None
     last = shape[-1] is not None and shape[1] == shape[2] != shape[3]
     channels, plane = (shape[3], shape[1:3]) if last else (shape[1], shape[2:])
-    if None in plane or max(size) >= 8 * max(d or 0 for d in plane):
+    largest = max(d or 0 for d in plane)
+    if None in plane or max(size) >= 8 * largest:
         return f"it seems to return feature maps ({name}), without a classification head"
-    if channels == 3 and max(d or 0 for d in plane) >= max(size):
+    if largest > max(size) or (channels == 3 and largest == max(size)):
         return f"it seems to make images of images ({name})"
     if channels == 1:
         return f"it seems to be a segmenter or a depth estimator ({name}: one number per pixel)"
@@ -239,4 +284,4 @@ def _rows(name: str, shape: tuple[int | None, ...], size: list[int]) -> str | No
     )
 
 
-__all__ = ["Head", "named", "no_classifier", "selects", "yolo"]
+__all__ = ["Head", "named", "no_classifier", "places", "selects", "yolo"]

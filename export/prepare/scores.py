@@ -63,6 +63,7 @@ def choose(
     """
     found = candidates(model.graph, image, source_names)
     if not found:
+        _ask_of_stacked(model.graph, source_names)
         head = heads.yolo(model.graph, source_names)
         if head is None and (unknown := _unknown(model.graph)):
             return Choice(trace(unknown[0], source_names).scores)
@@ -88,11 +89,17 @@ def choose(
     notes = [f"the scores are {best}, not {'; '.join(map(str, others))}."] if others else []
     if not others and "its name is not a score's" in best.why:
         notes.append(f"the scores are {best}, all there is: are these classes?")
+    notes += _joined(best, source_names)
     return _chosen(best, tuple(map(str, ranked)), notes)
 
 
-def named(output: ir.Value, source_names: Collection[str]) -> Choice:
+def named(output: ir.Value, source_names: Collection[str], boxes: Collection[int] = ()) -> Choice:
     """The scores that the user named, with the one output that the model was cut to.
+
+    Args:
+        output: the tensor.
+        source_names: tensors of the source graph.
+        boxes: how many boxes the model has, if it is a detector.
 
     Raises:
         ModelError: they are not one number per class, nor the head of a detector.
@@ -102,7 +109,7 @@ def named(output: ir.Value, source_names: Collection[str]) -> Choice:
         return Choice(output)
     if tail is not None:
         return _chosen(Candidate(tail, (str(output.name),), classes_of(dims(tail.scores)) or 0))
-    head = heads.named(output, source_names)
+    head = heads.named(output, source_names, boxes)
     if head is None:
         raise ModelError(
             f"the tensor {output.name!r} has shape {shown(dims(output))}; scores are [N, classes].",
@@ -110,6 +117,50 @@ def named(output: ir.Value, source_names: Collection[str]) -> Choice:
         )
     note = f"{head.what}; the score of a class is the largest over all its boxes."
     return Choice(head.scores, head.left_out, head.box_axis, (), (note,))
+
+
+def _ask_of_stacked(graph: ir.Graph, source_names: Collection[str]) -> None:
+    """Where outputs stack several sets of scores, ask which: [N, sets, classes].
+
+    Raises:
+        OptionError: names the sets.
+    """
+    for output in graph.outputs:
+        node = root(output).producer()
+        parts = [x for x in node.inputs if x is not None] if node is not None else []
+        tails = [t for x in parts if (t := _class_like(_unstacked(x), source_names)) is not None]
+        if node is None or node.op_type != "Concat" or not 1 < len(tails) == len(parts):
+            continue
+        sets = {str(t.scores.name): shown(dims(t.scores)) for t in tails}
+        raise OptionError(
+            f"the output {output.name!r}, {shown(dims(output))}, stacks several sets of scores: "
+            f"{', '.join(f'{name} {shape}' for name, shape in sets.items())}.",
+            f"name one, such as --output-name {next(iter(sets))}.",
+        )
+
+
+def _joined(one: Candidate, source_names: Collection[str]) -> list[str]:
+    """A note on scores that are the results of several Softmaxes side by side."""
+    node = root(one.tail.scores).producer()
+    if node is None or node.op_type != "Concat":
+        return []
+    tails = [trace(x, source_names) for x in node.inputs if x is not None]
+    if len(tails) < 2 or not all(t.left_out and t.axis is not None for t in tails):
+        return []
+    names = ", ".join(str(t.scores.name) for t in tails)
+    return [
+        f"{one.outputs[0]} joins the results of {len(tails)} Softmaxes, whose classes are counted "
+        f"through; to explain one alone, name its scores with --output-name: {names}."
+    ]
+
+
+def _unstacked(value: ir.Value) -> ir.Value:
+    """A set of scores as it was before it got an axis of its own."""
+    while (node := value.producer()) is not None and node.op_type in ("Unsqueeze", "Identity"):
+        if node.inputs[0] is None:
+            break
+        value = node.inputs[0]
+    return value
 
 
 def known_name(graph: ir.Graph, name: str) -> str:
@@ -220,7 +271,7 @@ def _inside(graph: ir.Graph, image: ir.Value) -> list[str]:
     for node in reversed(list(graph)):
         y = node.outputs[0]
         linear = node.op_type in ("Gemm", "MatMul", "Add", "Softmax", "Sigmoid")
-        if linear and y.dtype in FLOATS and (classes_of(dims(y)) or 1) > 1:
+        if linear and y.dtype in FLOATS and len(shape := dims(y) or ()) == 2 and shape[1] != 1:
             upstream = ancestors(y)
             if image in upstream and not heads.selects(v.producer() for v in upstream):
                 found.append(str(y.name))

@@ -52,7 +52,13 @@ def trace(output: ir.Value, source_names: Collection[str]) -> Tail:
     made = _before_activation(_before(start, (*RENAMES, *_ROUNDED)))
     if made is not None:
         scores, operator, axis = made
-        known = _known(scores, source_names)
+        while "Softmax" in operator and (again := _before_activation(_before(scores, RENAMES))):
+            if "Softmax" not in again[1]:
+                break
+            scores, axis = again[0], again[2]  # a Softmax of what is normalised already
+        whole = _before_squeeze(scores)
+        axis = axis if whole is scores else None  # without the batch's it is another
+        known = _known(whole, source_names)
         if known.name in source_names or start.name not in source_names:
             return Tail(known, start, (operator,), decided, axis)
     return Tail(start, start, (), decided)
@@ -147,6 +153,16 @@ def _loses_batch(node: ir.Node) -> bool:
     return int(chosen.item()) == 0 and (by_index or node.op_type == "Squeeze")
 
 
+def _before_squeeze(value: ir.Value) -> ir.Value:
+    """The scores before a Squeeze of every axis, which would take that of a single image too."""
+    found = at = value
+    while (node := at.producer()) is not None and node.op_type in RENAMES:
+        at = args(node)[0]
+        if node.op_type == "Squeeze" and len(node.inputs) < 2:
+            found = at
+    return found
+
+
 def _before_activation(value: ir.Value) -> tuple[ir.Value, str, int | None] | None:
     """What is normalised to ``value``, by which operator, and along which axis."""
     node = value.producer()
@@ -157,6 +173,10 @@ def _before_activation(value: ir.Value) -> tuple[ir.Value, str, int | None] | No
         if node.op_type != "Sigmoid":
             axis = attribute(node, "axis", -1) % max(len(value.shape or ()), 1)
         return args(node)[0], node.op_type, axis
+    if node.op_type == "Exp":
+        made = _before_activation(_before(args(node)[0], ("Identity",)))
+        if made is not None and made[1].startswith("Log"):
+            return made[0], made[1].removeprefix("Log"), made[2]
     if node.op_type == "Log":
         made = _before_activation(_before(args(node)[0], ("Identity", "Clip")))
         if made is not None and made[1] in ("Softmax", "Sigmoid"):

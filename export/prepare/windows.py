@@ -7,6 +7,7 @@ import string
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
+from ..autodiff.ops import Ops
 from ..graph.values import args, attribute, constant, shape_of, static
 
 _WINDOWED = ("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
@@ -26,10 +27,19 @@ def explicit(model: ir.Model) -> None:
             _explicit_window(node)
         elif node.op_type == "Einsum":
             _plain_equation(node)
+        elif node.op_type == "Squeeze" and len(node.inputs) < 2:
+            _explicit_axes(model.graph, node)
 
 
 def _is_dropout(node: ir.Node) -> bool:
     return node.op_type == "Dropout" and len(node.inputs) > 2
+
+
+def _explicit_axes(graph: ir.Graph, node: ir.Node) -> None:
+    """Squeeze the axes that are 1 whatever the batch is; its own would go too for one image."""
+    axes = [i for i, d in enumerate(shape_of(args(node)[0])) if d == 1]
+    node.resize_inputs(2)
+    node.replace_input_with(1, Ops(graph, 1, prefix=str(node.name)).const(axes))
 
 
 def _plain_equation(node: ir.Node) -> None:

@@ -153,9 +153,9 @@ def centred_order(count: int, height: int, width: int, seed: int = 0) -> Index:
 
 
 def probabilities(scores: npt.NDArray[np.floating], contract: Contract) -> Doubles:
-    """What a classifier's scores [N,classes] mean: softmax, or sigmoid where it ended in one."""
+    """What a classifier's scores [N,classes] mean: softmax, or each its sigmoid."""
     values = scores.astype(np.float64)
-    if "Sigmoid" in contract.score.left_out:
+    if contract.score.independent:
         single: Doubles = 1 / (1 + np.exp(-values))
         return single
     raised = np.exp(values - values.max(1, keepdims=True))

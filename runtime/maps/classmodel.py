@@ -253,7 +253,7 @@ def _pixels(image: Floats, mean: Floats) -> Pixels:
 
 def _probabilities(scores: Floats, contract: Contract) -> Doubles:
     values = scores.astype(np.float64)
-    if "Sigmoid" in contract.score.left_out:
+    if contract.score.independent:
         return np.asarray(1 / (1 + np.exp(-values)))
     raised = np.exp(values - values.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
