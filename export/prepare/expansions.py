@@ -9,7 +9,7 @@ from onnx_ir.passes import common as passes
 from ...runtime.errors import ModelError
 from ..autodiff.ops import Ops
 from ..graph.values import FLOATS
-from . import attention, former, fused, layouts, quantised
+from . import attention, former, fused, layouts, quantised, statistics
 from .forms import BEFORE, FORMER, FORMS, Form, ShapeUnknownError, waiting
 
 _BOUND = {
@@ -93,6 +93,8 @@ def _replace(model: ir.Model, node: ir.Node, made: Form, place: str) -> bool:
         answer = made(op, node, list(node.inputs))
     except ShapeUnknownError:
         return False
+    if answer is None:
+        return True
     new = [answer] if isinstance(answer, ir.Value) else list(answer)
     for old, value in zip(node.outputs, [*new, *[None] * len(node.outputs)], strict=False):
         used = bool(old.uses()) or old.is_graph_output()
@@ -114,4 +116,6 @@ def _replace(model: ir.Model, node: ir.Node, made: Form, place: str) -> bool:
     return True
 
 
-__all__ = ["attention", "expand", "former", "fused", "layouts", "quantised", "set_apart"]
+__all__ = [
+    "attention", "expand", "former", "fused", "layouts", "quantised", "set_apart", "statistics",
+]  # fmt: skip

@@ -24,6 +24,7 @@ from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, expansions
+from .statistics import in_training
 from .walk import Walk
 
 Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
@@ -158,10 +159,7 @@ def explicit(model: ir.Model) -> None:
         if node.op_type in ("BatchNormalization", "Dropout"):
             training = constant(node.inputs[2]) if _is_dropout(node) else None
             if attribute(node, "training_mode", 0) or (training is not None and training):
-                raise ModelError(
-                    f"{node.op_type} {node.name!r} is in training mode.",
-                    "export the classifier in eval mode: model.eval().",
-                )
+                raise in_training(node)
         elif node.op_type in _WINDOWED:
             _explicit_window(node)
         elif node.op_type == "Einsum":
