@@ -11,6 +11,7 @@ from ..autodiff.ops import Ops
 from ..graph.values import FLOATS
 from . import attention, former, fused, layouts, quantised, statistics
 from .forms import BEFORE, FORMER, FORMS, Form, ShapeUnknownError, waiting
+from .unroll import unroll
 
 _BOUND = {
     "com.microsoft.nchwc": "hold weights in blocks whose size the file does not say",
@@ -52,6 +53,7 @@ def expand(model: ir.Model) -> None:
         ModelError: one is there in a form that has no standard one, or cannot have.
     """
     _refuse_bound(model)
+    unroll(model)
     left, version = list(waiting(model)), 0
     changed = bool(left)
     while left:
@@ -118,4 +120,5 @@ def _replace(model: ir.Model, node: ir.Node, made: Form, place: str) -> bool:
 
 __all__ = [
     "attention", "expand", "former", "fused", "layouts", "quantised", "set_apart", "statistics",
+    "unroll",
 ]  # fmt: skip

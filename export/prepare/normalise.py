@@ -186,6 +186,8 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
         if changed:
             fold_constants(model)
         infer_shapes(model, known)
+        if expansions.unroll(model):
+            continue
         wrt, target = locate(model)
         missing = unknown(path(model.graph, wrt, target))
         expanded = expand_functions(model, missing)
