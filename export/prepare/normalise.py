@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -24,6 +23,7 @@ from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, expansions
+from .einsum import plain_equation
 from .statistics import in_training
 from .walk import Walk
 
@@ -163,7 +163,7 @@ def explicit(model: ir.Model) -> None:
         elif node.op_type in _WINDOWED:
             _explicit_window(node)
         elif node.op_type == "Einsum":
-            _plain_equation(node)
+            plain_equation(node)
 
 
 def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Model, Ends]:
@@ -249,18 +249,6 @@ def _values(graph: ir.Graph) -> Iterable[ir.Value]:
 
 def _is_dropout(node: ir.Node) -> bool:
     return node.op_type == "Dropout" and len(node.inputs) > 2
-
-
-def _plain_equation(node: ir.Node) -> None:
-    """Write an Einsum with small letters and no spaces, all that TensorRT reads."""
-    equation = attribute(node, "equation").replace(" ", "")
-    letters = dict.fromkeys(c for c in equation if c.isalpha())
-    if not equation.islower() and len(letters) < 26:
-        plain = dict(zip(letters, string.ascii_lowercase, strict=False))
-        if "->" not in equation:  # the result's indices are in the order of the alphabet
-            plain = dict(zip(sorted(letters), string.ascii_lowercase, strict=False))
-        equation = "".join(plain.get(c, c) for c in equation)
-    node.attributes["equation"] = ir.AttrString("equation", equation)
 
 
 def _explicit_window(node: ir.Node) -> None:
