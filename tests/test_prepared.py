@@ -204,3 +204,39 @@ def test_turns_that_the_image_decides_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Loop") as error:
         export(model, tmp_path / "out.backlit.onnx")
     assert "its number of turns is constant" in error.value.fix
+
+
+GATHERED = """turn (int64 i, bool go, seq(float[N,4,12,12]) q) => (
+  bool go, seq(float[N,4,12,12]) q1
+) { t = Cast<to = 1>(i)  y = Add(t, a)  z = Tanh(y)  q1 = SequenceInsert(q, z) }"""
+
+
+@pytest.mark.parametrize("known", ["constant", "shape"])
+@pytest.mark.parametrize("batch", ["N", 2])
+def test_what_a_loop_gathered_in_a_sequence(batch: int | str, known: str, tmp_path: Path) -> None:
+    """As torch.jit.script writes ``torch.stack`` of a list, and one of its elements."""
+    nodes = [
+        helper.make_node("SequenceEmpty", [], ["q"], name="empty"),
+        helper.make_node(
+            "Loop", ["turns", "go", "q"], ["all"], name="loop", body=body(GATHERED)
+        ),
+        helper.make_node("ConcatFromSequence", ["all"], ["joined"], name="join", axis=1),
+        helper.make_node("SequenceAt", ["all", "last"], ["one"], name="at"),
+        helper.make_node("Slice", ["joined", "from", "to", "along"], ["part"], name="part"),
+        helper.make_node("Add", ["part", "one"], ["b"], name="both"),
+    ]  # fmt: skip
+    if known == "shape":
+        nodes[:0] = [
+            helper.make_node("Shape", ["a"], ["lengths"], name="lengths"),
+            helper.make_node("Gather", ["lengths", "one_"], ["turns"], name="turns"),
+        ]
+    model = of_a_loop(nodes, batch)
+    places = {"last": -1, "from": [3], "to": [7], "along": [1], "one_": 1}
+    model = with_constants(
+        model, **{k: v for k, v in places.items() if k != "one_" or known == "shape"}
+    )
+    if known == "shape":
+        del model.graph.initializer[[t.name for t in model.graph.initializer].index("turns")]
+    report = export(model, tmp_path / "out.backlit.onnx")
+    assert report.contract.verification is not None
+    assert report.contract.verification.scores_relative < 1e-5

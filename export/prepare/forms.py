@@ -133,7 +133,7 @@ _PARAMETERS: dict[str, Sequence[str]] = {
 def waiting(model: ir.Model) -> Iterator[tuple[ir.Node, Form]]:
     """The nodes of a model that have a form, in order."""
     for node in model.graph:
-        if made := FORMS.get((node.domain, node.op_type)):
+        if made := FORMS.get((node.domain.removeprefix("ai.onnx"), node.op_type)):
             yield node, made
 
 

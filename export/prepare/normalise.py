@@ -187,6 +187,7 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
             fold_constants(model)
         infer_shapes(model, known)
         if expansions.unroll(model):
+            expansions.expand(model)
             continue
         wrt, target = locate(model)
         missing = unknown(path(model.graph, wrt, target))
