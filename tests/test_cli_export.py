@@ -76,6 +76,7 @@ def test_ops_lists_every_rule() -> None:
     assert {name for name, kind in listed.items() if kind == "rule"} == set(RULES)
     assert listed["Attention"] == "function"
     assert listed["Round"] == "none"
+    assert listed["Loop"] == listed["com.microsoft::FusedConv"] == "form"
     assert set(json.loads(backlit("ops", "--json").stdout)["rule"]) == set(RULES)
 
 

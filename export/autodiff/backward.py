@@ -89,6 +89,11 @@ def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOperatorError:
             "they are ONNX Runtime's own: give the file from before its optimiser or its quantiser "
             "(QDQ format is taken), or an export without them."
         )
+    if {node.op_type for node in nodes} & {"Loop", "Scan"}:
+        fix = (
+            "a loop is written out where its number of turns is constant: export the classifier "
+            "with one that neither the image nor the batch decides (torch.jit.trace, pinned sizes)."
+        )
     return UnsupportedOperatorError(
         "no backward rule for these operators between image and scores:\n" + "\n".join(lines), fix
     )

@@ -19,6 +19,7 @@ from ...runtime.errors import OptionError
 from .. import build
 from ..autodiff.registry import NO_GRADIENT, RULES
 from ..graph.rewrites import REWRITES, TARGETS
+from ..prepare.forms import FORMS, MICROSOFT
 from .terminal import status
 from .verify import describe, verify
 
@@ -165,8 +166,12 @@ def ops(as_json: bool) -> None:
         if s.domain == "" and (s.has_function or s.has_context_dependent_function)  # type: ignore[attr-defined]
         and s.name not in RULES and s.name not in NO_GRADIENT
     )  # fmt: skip
+    written_out = ["Loop", "Scan", *(f"{d}::{n}" for d, n in sorted(FORMS) if d == MICROSOFT)]
     if as_json:
-        found = {"rule": sorted(RULES), "function": functions, "no_gradient": NO_GRADIENT}
+        found = {
+            "rule": sorted(RULES), "function": functions, "written_out": written_out,
+            "no_gradient": NO_GRADIENT,
+        }  # fmt: skip
         click.echo(json.dumps(found))
         return
     for name in sorted(RULES):
@@ -174,6 +179,8 @@ def ops(as_json: bool) -> None:
         click.echo(f"{name:24} rule      {summary}")
     for name in functions:
         click.echo(f"{name:24} function  expanded into the operators ONNX defines it by")
+    for name in written_out:
+        click.echo(f"{name:24} form      written out in standard operators before anything else")
     for name, why in sorted(NO_GRADIENT.items()):
         click.echo(f"{name:24} none      {why}")
 

@@ -9,8 +9,9 @@ from onnx_ir.passes import common as passes
 from ...runtime.errors import ModelError
 from ..autodiff.ops import Ops
 from ..graph.values import FLOATS
-from . import attention, former, fused, layouts, quantised
+from . import attention, former, fused, layouts, quantised, sequences, statistics
 from .forms import BEFORE, FORMER, FORMS, Form, ShapeUnknownError, waiting
+from .unroll import unroll
 
 _BOUND = {
     "com.microsoft.nchwc": "hold weights in blocks whose size the file does not say",
@@ -52,6 +53,7 @@ def expand(model: ir.Model) -> None:
         ModelError: one is there in a form that has no standard one, or cannot have.
     """
     _refuse_bound(model)
+    unroll(model)
     left, version = list(waiting(model)), 0
     changed = bool(left)
     while left:
@@ -93,6 +95,8 @@ def _replace(model: ir.Model, node: ir.Node, made: Form, place: str) -> bool:
         answer = made(op, node, list(node.inputs))
     except ShapeUnknownError:
         return False
+    if answer is None:
+        return True
     new = [answer] if isinstance(answer, ir.Value) else list(answer)
     for old, value in zip(node.outputs, [*new, *[None] * len(node.outputs)], strict=False):
         used = bool(old.uses()) or old.is_graph_output()
@@ -114,4 +118,7 @@ def _replace(model: ir.Model, node: ir.Node, made: Form, place: str) -> bool:
     return True
 
 
-__all__ = ["attention", "expand", "former", "fused", "layouts", "quantised", "set_apart"]
+__all__ = [
+    "attention", "expand", "former", "fused", "layouts", "quantised", "sequences", "set_apart",
+    "statistics", "unroll",
+]  # fmt: skip

@@ -22,12 +22,12 @@ FORMER = "backlit.former"
 converts a model to a newer opset would trip over them."""
 
 Inputs: TypeAlias = list[ir.Value | None]
-Made: TypeAlias = ir.Value | Sequence[ir.Value | None]
+Made: TypeAlias = ir.Value | Sequence[ir.Value | None] | None
 Form: TypeAlias = Callable[[Ops, ir.Node, Inputs], Made]
 
 FORMS: dict[tuple[str, str], Form] = {}
 """By domain and operator: given an emitter, the node and its inputs, the output (or one for each,
-None for one that nobody may use)."""
+None for one that nobody may use); None alone: the node stays."""
 
 BEFORE = (
     "give the file from before ONNX Runtime's optimiser (the one that was loaded when "
@@ -64,6 +64,20 @@ def rank(value: ir.Value | None) -> int:
     if value is None or value.shape is None:
         raise ShapeUnknownError
     return len(value.shape)
+
+
+def depends_on_inputs(value: ir.Value | None) -> bool:
+    """Whether a tensor is computed from any input of the model."""
+    left, seen = [value], {value}
+    while left:
+        value = left.pop()
+        if value is not None and value.is_graph_input():
+            return True
+        node = None if value is None else value.producer()
+        before = [] if node is None else [x for x in node.inputs if x not in seen]
+        seen.update(before)
+        left += before
+    return False
 
 
 def attributes(node: ir.Node, *left_out: str) -> dict[str, object]:
@@ -119,12 +133,12 @@ _PARAMETERS: dict[str, Sequence[str]] = {
 def waiting(model: ir.Model) -> Iterator[tuple[ir.Node, Form]]:
     """The nodes of a model that have a form, in order."""
     for node in model.graph:
-        if made := FORMS.get((node.domain, node.op_type)):
+        if made := FORMS.get((node.domain.removeprefix("ai.onnx"), node.op_type)):
             yield node, made
 
 
 __all__ = [
     "BEFORE", "FORMER", "FORMS", "MICROSOFT", "Form", "Inputs", "Made", "ShapeUnknownError",
-    "activated", "attributes", "channels_back", "channels_first", "form", "optional", "rank",
-    "refuse", "waiting",
+    "activated", "attributes", "channels_back", "channels_first", "depends_on_inputs", "form",
+    "optional", "rank", "refuse", "waiting",
 ]  # fmt: skip

@@ -178,6 +178,9 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
         if changed:
             fold_constants(model)
         infer_shapes(model, known)
+        if expansions.unroll(model):
+            expansions.expand(model)
+            continue
         if standardised_weights(model):
             infer_shapes(model, known)
         wrt, target = locate(model)

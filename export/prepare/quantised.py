@@ -109,13 +109,29 @@ def qlinear_unary(op: Ops, node: ir.Node, inputs: Inputs) -> ir.Value:
 
 @form("QLinearSoftmax")
 def qlinear_softmax(op: Ops, node: ir.Node, inputs: Inputs) -> ir.Value:
-    """x, scale, zero, scale of y, zero of y; ``opset`` says which Softmax it was."""
+    """x, scale, zero, scale of y, zero of y; ``opset`` says which Softmax it was.
+
+    ONNX Runtime's kernel counts whole steps in 1: it divides by 1 / floor(1 / scale).
+    """
     x = op.DequantizeLinear(*inputs[:3])
-    axis = attribute(node, "axis", -1)
-    if attribute(node, "opset", 13) >= 13 or axis == -1:
-        return op.QuantizeLinear(op.Softmax(x, axis=axis), *inputs[3:])
+    older = attribute(node, "opset", 13) < 13
+    axis = attribute(node, "axis", 1 if older else -1)
+    scale = constant(inputs[3])
+    step: Any = inputs[3] if scale is None else _whole_steps(scale)
+    if not older or axis == -1:
+        return op.QuantizeLinear(op.Softmax(x, axis=axis), step, *inputs[4:])
     y = op.Softmax(op.Flatten(x, axis=axis), axis=-1)
-    return op.QuantizeLinear(op.Reshape(y, op.Shape(x)), *inputs[3:])
+    return op.QuantizeLinear(op.Reshape(y, op.Shape(x)), step, *inputs[4:])
+
+
+def _whole_steps(scale: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """1 / n, n = floor(1 / scale), so that n comes out of it again in float32."""
+    one = np.float32(1)
+    count = np.floor(one / scale.astype(np.float32))
+    found = one / count
+    while (np.floor(one / found) < count).any():
+        found = np.nextafter(found, np.float32(0))
+    return np.asarray(found, np.float32)
 
 
 @form("QLinearReduceMean")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import string
-
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
 from ..autodiff.ops import Ops
 from ..graph.values import args, attribute, constant, shape_of, static
+from .einsum import plain_equation
+from .statistics import in_training
 
 _WINDOWED = ("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
 
@@ -19,14 +19,11 @@ def explicit(model: ir.Model) -> None:
         if node.op_type in ("BatchNormalization", "Dropout"):
             training = constant(node.inputs[2]) if _is_dropout(node) else None
             if attribute(node, "training_mode", 0) or (training is not None and training):
-                raise ModelError(
-                    f"{node.op_type} {node.name!r} is in training mode.",
-                    "export the classifier in eval mode: model.eval().",
-                )
+                raise in_training(node)
         elif node.op_type in _WINDOWED:
             _explicit_window(node)
         elif node.op_type == "Einsum":
-            _plain_equation(node)
+            plain_equation(node)
         elif node.op_type == "Squeeze" and len(node.inputs) < 2:
             _explicit_axes(model.graph, node)
 
@@ -40,18 +37,6 @@ def _explicit_axes(graph: ir.Graph, node: ir.Node) -> None:
     axes = [i for i, d in enumerate(shape_of(args(node)[0])) if d == 1]
     node.resize_inputs(2)
     node.replace_input_with(1, Ops(graph, 1, prefix=str(node.name)).const(axes))
-
-
-def _plain_equation(node: ir.Node) -> None:
-    """Write an Einsum with small letters and no spaces, all that TensorRT reads."""
-    equation = attribute(node, "equation").replace(" ", "")
-    letters = dict.fromkeys(c for c in equation if c.isalpha())
-    if not equation.islower() and len(letters) < 26:
-        plain = dict(zip(letters, string.ascii_lowercase, strict=False))
-        if "->" not in equation:  # the result's indices are in the order of the alphabet
-            plain = dict(zip(sorted(letters), string.ascii_lowercase, strict=False))
-        equation = "".join(plain.get(c, c) for c in equation)
-    node.attributes["equation"] = ir.AttrString("equation", equation)
 
 
 def _explicit_window(node: ir.Node) -> None:

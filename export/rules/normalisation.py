@@ -11,14 +11,24 @@ from ..graph.values import args, attribute, length, shape_of, static
 
 
 @vjp("BatchNormalization")
-def batch_normalization(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
-    """dx = g scale / sqrt(var + epsilon), per channel: at inference the statistics are constants.
+def batch_normalization(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
+    """dx = g f per channel, f = scale / sqrt(v), v = var + epsilon, at inference.
 
-    https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
+    Where scale, bias, mean and variance are computed from the image (hypernetworks, layers without
+    running statistics), sums over the channel: of g u, u = (x - mean) / sqrt(v), of g, of -g f, of
+    -g u f / (2 sqrt(v)).  https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
     """
-    x, scale, _, _, var = args(node)
-    factor = scale / op.Sqrt(var + attribute(node, "epsilon", 1e-5))
-    return g * op.Reshape(factor, [-1, *[1] * (len(shape_of(x)) - 2)])
+    x, scale, bias, mean, var = args(node)
+    rank = len(shape_of(x))
+    std = op.Sqrt(var + attribute(node, "epsilon", 1e-5))
+    factor, around = scale / std, [-1, *[1] * (rank - 2)]
+    dx = g * op.Reshape(factor, around)
+    if all(v.const_value is not None for v in (scale, bias, mean, var)):
+        return dx
+    axes = [1, *range(3, rank + 1)]  # of [K, N, C, ...]
+    unit = (x - op.Reshape(mean, around)) / op.Reshape(std, around)
+    along, total = op.ReduceSum(g * unit, axes, keepdims=0), op.ReduceSum(g, axes, keepdims=0)
+    return [dx, along, total, -1 * total * factor, along * factor / (-2 * std)]
 
 
 @vjp("LRN")

@@ -27,7 +27,11 @@ def reduce_mean(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     x, axes = args(node)[0], reduced(node)
     dims = [shape_of(x)[a] for a in axes]
     if None in dims:
-        raise ModelError(f"{node.name!r} averages over the batch.", "classify images one by one.")
+        raise ModelError(
+            f"{node.name!r} averages over the batch: the scores of an image depend on the images "
+            "beside it.",
+            "export the classifier in eval mode (model.eval()), or with a batch of one image.",
+        )
     count = math.prod(d for d in dims if d is not None)
     return op.expand(kept(op, node, g / count, axes), x, axes)
 

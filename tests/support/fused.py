@@ -162,6 +162,7 @@ CASES = [
     fused("QLinearSigmoid", u8(3, 4), f(0.02), ZERO, f(0.004), np.array(0, np.uint8)),
     fused("QLinearLeakyRelu", u8(3, 4), f(0.02), ZERO, f(0.02), ZERO, alpha=0.3),
     fused("QLinearSoftmax", u8(3, 4), f(0.02), ZERO, f(0.004), np.array(0, np.uint8), axis=1, since=13),
+    fused("QLinearSoftmax", u8(400, 3), f(0.02), ZERO, f(0.0079), np.array(0, np.uint8), axis=-1, since=13),
     fused("QLinearSoftmax", u8(2, 3, 4), f(0.02), ZERO, f(0.004), np.array(0, np.uint8), axis=1, since=11),
     fused("QLinearGlobalAveragePool", u8(2, 4, 5, 3), f(0.02), ZERO, f(0.01), ZERO, channels_last=1),
     fused("QLinearAveragePool", u8(2, 4, 6, 3), f(0.02), ZERO, f(0.02), ZERO, channels_last=1, kernel_shape=[2, 2], strides=[2, 2]),
