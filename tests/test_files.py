@@ -295,6 +295,10 @@ def circular(model: onnx.ModelProto) -> None:
     model.graph.node[0].input[0] = "a"
 
 
+def made_twice(model: onnx.ModelProto) -> None:
+    model.graph.node[1].output[0] = "c"
+
+
 def only_maps(model: onnx.ModelProto) -> None:
     del model.graph.output[:]
     of = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
@@ -310,6 +314,7 @@ def far_opset(model: onnx.ModelProto) -> None:
     ("change", "says"),
     [
         (circular, "depend on themselves"),
+        (made_twice, "two nodes that make the tensor 'c'"),
         (only_maps, r"no tensor that it computes: parts \(sequence_type\)"),
         (far_opset, f"opset 99; what is installed reads up to {versions.newest_opset()}"),
     ],

@@ -93,7 +93,15 @@ def _reads(node: onnx.NodeProto) -> set[str]:
 
 def _sort(graph: onnx.GraphProto, where: str) -> None:
     """Nodes in an order in which each comes after those it reads, else as they were."""
-    maker = {y: i for i, node in enumerate(graph.node) for y in node.output if y}
+    maker: dict[str, int] = {}
+    for i, node in enumerate(graph.node):
+        for y in filter(None, node.output):
+            if y in maker:
+                raise ModelError(
+                    f"{where} has two nodes that make the tensor {y!r}.",
+                    "export the classifier again: no runtime takes such a graph.",
+                )
+            maker[y] = i
     needs = [{maker[x] for x in _reads(node) if x in maker} for node in graph.node]
     if all(max(before, default=-1) < i for i, before in enumerate(needs)):
         return
