@@ -14,7 +14,7 @@ from backlit.export import export
 from backlit.export.sources import versions
 from backlit.export.sources.load import load
 from backlit.runtime import Session
-from backlit.runtime.errors import ModelError
+from backlit.runtime.errors import ModelError, OptionError
 from onnx import TensorProto, helper, numpy_helper
 from support import small
 from support.real import SHARED
@@ -154,6 +154,18 @@ def test_spoilt_files_are_mended(change: Change, in_memory: bool, tmp_path: Path
     before = model.SerializeToString()
     same_as_plain(model if in_memory else written(tmp_path / "spoilt.onnx", model), tmp_path)
     assert model.SerializeToString() == before
+
+
+def test_height_and_width_of_minus_one_are_pinned(tmp_path: Path) -> None:
+    """As Paddle writes an image of any size."""
+    model = small.convnet()
+    for dim in (0, 2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[dim].dim_value = -1
+    path = written(tmp_path / "paddle.onnx", model)
+    with pytest.raises(OptionError, match="no fixed height and width"):
+        export(path, tmp_path / "made.onnx")
+    made = verified(path, tmp_path, size=12)
+    assert (made.contract.image.height, made.contract.image.width) == (12, 12)
 
 
 def zipmapped(names: list[str] | None = None) -> onnx.ModelProto:

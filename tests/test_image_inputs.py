@@ -15,8 +15,10 @@ from backlit.export import export
 from backlit.export.build import ExportReport
 from backlit.export.sources.stated import hugging_face
 from backlit.runtime import Session
+from backlit.runtime.cli import main
 from backlit.runtime.contract import Verification
 from backlit.runtime.errors import BacklitError, ModelError, OptionError
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from support import small
 from support.real import SHARED
@@ -112,13 +114,25 @@ def padded_before_the_cast() -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def masked() -> onnx.ModelProto:
+    """What is compared stays what it was: dark pixels become 9, and do not count."""
+    nodes = [
+        node("Greater", ["input", "dark"], "bright"),
+        node("Where", ["bright", "input", "fill"], "chosen"),
+        node("Cast", ["chosen"], "fl", to=FLOAT),
+        node("Div", ["fl", "s"], NEXT),
+    ]
+    dark, fill = np.array(30, np.uint8), np.array(9, np.uint8)
+    return behind(small.convnet(), *nodes, s=np.float32(255), dark=dark, fill=fill)
+
+
 def dequantised() -> onnx.ModelProto:
     nodes = [node("DequantizeLinear", ["input", "s", "z"], NEXT)]
     return behind(small.convnet(), *nodes, s=np.float32(0.01), z=np.array(114, np.uint8))
 
 
 @pytest.mark.parametrize(
-    "make", [cast_then_scale, cast_twice, padded_before_the_cast, dequantised],
+    "make", [cast_then_scale, cast_twice, padded_before_the_cast, masked, dequantised],
     ids=lambda make: make.__name__,
 )  # fmt: skip
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
@@ -229,6 +243,21 @@ def test_one_image_without_a_batch(channels: int, tmp_path: Path) -> None:
     given = (x.transpose(FIRST) / 255).astype(np.float32)
     expected = [engine.run(None, {"input": one})[0] for one in given]
     np.testing.assert_allclose(scores(tmp_path, x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_of_one_image_without_a_batch_are_refused(tmp_path: Path) -> None:
+    """As torch writes a convolution of [C,H,W]: the batch comes off after it."""
+    model = behind(
+        small.convnet(batch=1), node("Unsqueeze", ["input", "axis"], NEXT), axis=np.array([0])
+    )
+    takes(model, FLOAT, [3, 12, 12])
+    at = next(i for i, one in enumerate(model.graph.node) if one.op_type == "Relu")
+    model.graph.node[at].input[0] = "again"
+    model.graph.node.insert(at, node("Unsqueeze", ["off", "axis"], "again"))
+    model.graph.node.insert(at, node("Squeeze", ["c", "axis"], "off"))
+    with pytest.raises(ModelError, match="one image without a batch") as caught:
+        export(model, tmp_path / "made.onnx")
+    assert "with a batch" in caught.value.fix
 
 
 # -- channels --------------------------------------------------------------------------------------
@@ -362,6 +391,24 @@ def test_a_backlit_file_is_none(tmp_path: Path) -> None:
     export(small.convnet(), tmp_path / "made.onnx", verify=False)
     with pytest.raises(ModelError, match="a Backlit file already"):
         export(tmp_path / "made.onnx", tmp_path / "again.onnx")
+
+
+def test_the_command_line_has_the_options_and_verify_the_source(tmp_path: Path) -> None:
+    """A source that was laid out for its file is laid out again to be compared with it."""
+    for name, model, options in (
+        ("open", takes(small.convnet(channels=4), FLOAT, ["N", "C", "H", "W"]),
+         ["--size", "12", "--channels", "4"]),
+        ("pixels", takes(cast_then_scale(), TensorProto.UINT8, ["N", 3, 12, 12]), []),
+    ):  # fmt: skip
+        source, file = tmp_path / f"{name}.onnx", tmp_path / f"{name}.backlit.onnx"
+        source.write_bytes(model.SerializeToString())
+        for args in (["export", source, "-o", file, *options], ["verify", file, source]):
+            result = CliRunner().invoke(main, list(map(str, args)))
+            assert result.exit_code == 0, result.output
+    source.write_bytes(scaled().SerializeToString())
+    for constant, code in (("gain=0.5", 0), ("gain=much", 2), ("0.5", 2), ("other=1", 2)):
+        args = ["export", source, "-o", file, "--constant", constant]
+        assert CliRunner().invoke(main, list(map(str, args))).exit_code == code, constant
 
 
 # -- Hugging Face's files beside it ----------------------------------------------------------------

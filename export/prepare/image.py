@@ -252,21 +252,32 @@ def _adds_batch(node: ir.Node) -> bool:
     """Whether a node only puts an axis of length 1 before all others."""
     if node.op_type not in ("Unsqueeze", "Reshape"):
         return False
-    value = args(node)[1] if len(node.inputs) > 1 else None
-    if value is not None and value.const_value is None and value.producer() is not None:
-        tensor = attribute(value.producer(), "value")  # type: ignore[arg-type]
-    else:
-        tensor = None if value is None else value.const_value
-    given = attribute(node, "axes") if tensor is None else tensor.numpy().tolist()
+    given = _axes(node)
     if node.op_type == "Unsqueeze":
-        return list(np.ravel(given)) in ([0], [-4])
+        return given in ([0], [-4])
     return given is not None and len(given) == 4 and given[0] == 1
+
+
+def _axes(node: ir.Node) -> list[int] | None:
+    """A node's second input or, in old opsets, its axes; None where they are not constant."""
+    value = args(node)[1] if len(node.inputs) > 1 else None
+    if value is None:
+        found = attribute(node, "axes")
+        return None if found is None else list(found)
+    tensor, maker = value.const_value, value.producer()
+    if tensor is None and maker is not None and maker.op_type == "Constant":
+        tensor = attribute(maker, "value")
+    return None if tensor is None else [int(n) for n in np.ravel(tensor.numpy())]
 
 
 def _give_batch(model: ir.Model, image: ir.Value) -> list[Any]:
     """Let the image have the axis that the model's first node gave it; its shape then."""
-    nodes = list(image.consumers())
-    if not all(_adds_batch(node) for node in nodes):
+    nodes, ends = list(image.consumers()), set(model.graph.outputs)
+    taken_off = any(
+        node.op_type == "Squeeze" and _axes(node) == [0] and node.outputs[0] not in ends
+        for node in model.graph
+    )  # and so the layers after it have none, as in torch's convolutions of one image
+    if taken_off or not all(_adds_batch(node) for node in nodes):
         raise ModelError(
             f"the input {image.name!r}, {image.shape}, is one image without a batch.",
             "export the classifier with a batch: torch.onnx.export(model, torch.zeros(1, C, H, W), "

@@ -24,12 +24,18 @@ _WRAP = frozenset({ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.UINT32, ir.D
 _MOVES = (
     "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "Split",
     "Identity", "Expand", "Tile", "Pad", "DepthToSpace", "SpaceToDepth", "Concat", "Resize",
-    "Upsample",
+    "Upsample", "Where",
 )  # fmt: skip
 _ARITHMETIC = ("Add", "Sub", "Mul", "Neg")
 _CHOICES = ("Max", "Min", "Clip", "Abs", "Relu")
-_DATA: dict[str, tuple[int, ...]] = {"Pad": (0, 2)}  # which inputs have the image's type, of some
-_ALL = ("Concat", *_ARITHMETIC, *_CHOICES)
+_COMPARED = {"Greater": 0.5, "GreaterOrEqual": -0.5, "Less": -0.5, "LessOrEqual": 0.5}
+"""Comparisons with a bound on their right, and what moves it between two integers: there no pixel
+stands on the edge where the comparison changes."""
+_DATA: dict[str, tuple[int, ...]] = {
+    "Pad": (0, 2),
+    "Where": (1, 2),
+}  # which inputs have the image's type, of some
+_ALL = ("Concat", *_ARITHMETIC, *_CHOICES, *_COMPARED)
 
 
 def as_floats(model: ir.Model, image: ir.Value) -> None:
@@ -66,8 +72,13 @@ def as_floats(model: ir.Model, image: ir.Value) -> None:
             for i in places:
                 x = node.inputs[i]
                 if x is not None and x not in kinds:
-                    node.replace_input_with(i, op.Cast(x, to=int(ir.DataType.FLOAT)))
-            _carry(node, kind, kinds)
+                    other = op.Cast(x, to=int(ir.DataType.FLOAT))
+                    if node.op_type in _COMPARED:
+                        between = _COMPARED[node.op_type]
+                        other = op.Add(other, between if i else -between)
+                    node.replace_input_with(i, other)
+            if node.op_type not in _COMPARED:  # whose results are of another type
+                _carry(node, kind, kinds)
         else:
             raise _refused(image, node, kind)
     graph.sort()
@@ -83,7 +94,7 @@ def _same_for_floats(node: ir.Node, kind: ir.DataType) -> bool:
     """Whether a node gives for floats what it gives for integers; small ones wrap around."""
     if node.op_type in _ARITHMETIC:
         return kind not in _WRAP
-    return node.op_type in (*_MOVES, *_CHOICES)
+    return node.op_type in (*_MOVES, *_CHOICES, *_COMPARED)
 
 
 def _dequantised(op: Ops, node: ir.Node) -> None:
