@@ -139,10 +139,21 @@ def sparse(model: onnx.ModelProto) -> None:
     model.graph.sparse_initializer.append(made)
 
 
+def shared_names(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.name = "same"
+
+
+def sequence_of_scores(model: onnx.ModelProto) -> None:
+    of = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["logits"], ["several"]))
+    model.graph.output[0].CopyFrom(helper.make_value_info("several", of))
+
+
 SPOILT: list[Change] = [
     reversed_nodes, shuffled_in_a_branch, long_domain, both_domains, no_output_type,
     no_output_shape, negative_lengths, image_returned, twice_returned, unused_inputs, newer_ir,
-    newer_opset, sparse,
+    newer_opset, sparse, shared_names, sequence_of_scores,
 ]  # fmt: skip
 
 
@@ -300,6 +311,32 @@ def test_external_data_that_is_not_here_is_named(left: int | None, tmp_path: Pat
     assert "cop" in str(caught.value.fix)
 
 
+def test_a_proto_without_its_external_data_names_it(tmp_path: Path) -> None:
+    model = onnx.load(external(tmp_path / "m.onnx", gathering()), load_external_data=False)
+    with pytest.raises(ModelError, match=r"beside\.data"):
+        export(model, tmp_path / "x.onnx")
+    same = onnx.load(tmp_path / "m.onnx")
+    verified(same, tmp_path)
+
+
+def test_constants_of_nodes_and_branches_may_be_external(tmp_path: Path) -> None:
+    """Every tensor of the file lies beside it, small ones and those in attributes too."""
+    model = gathering()
+    shuffled_in_a_branch(model)
+    next(n for n in model.graph.node if n.name == "r").input[0] = "b_"
+    next(n for n in model.graph.node if n.name == "if").output[0] = "b_"
+    next(n for n in model.graph.node if n.name == "pool").input[0] = "b"
+    tensor = next(t for t in model.graph.initializer if t.name == "at")
+    model.graph.initializer.remove(tensor)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["at"], name="k", value=tensor))
+    path = tmp_path / "m.onnx"
+    onnx.save(
+        model, path, save_as_external_data=True, size_threshold=0, location="beside.data",
+        convert_attribute=True,
+    )  # fmt: skip
+    verified(path, tmp_path)
+
+
 # -- what is refused, in one line ------------------------------------------------------------------
 
 
@@ -309,6 +346,31 @@ def circular(model: onnx.ModelProto) -> None:
 
 def made_twice(model: onnx.ModelProto) -> None:
     model.graph.node[1].output[0] = "c"
+
+
+def output_of_nothing(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "nowhere"
+
+
+def input_of_nothing(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input[1] = "nothing"
+
+
+def no_such_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[1].op_type = "Bogus"
+
+
+def decided_by_pixels(model: onnx.ModelProto) -> None:
+    value = helper.make_empty_tensor_value_info
+    then = helper.make_graph([helper.make_node("Neg", ["a"], ["t"])], "t", [], [value("t")])
+    other = helper.make_graph([helper.make_node("Abs", ["a"], ["e"])], "e", [], [value("e")])
+    nodes = [
+        helper.make_node("ReduceMax", ["a"], ["m"], name="most", keepdims=0),
+        helper.make_node("Cast", ["m"], ["yes"], name="yes", to=TensorProto.BOOL),
+        helper.make_node("If", ["yes"], ["b"], name="if", then_branch=then, else_branch=other),
+    ]
+    model.graph.node[2].input[0] = "b"
+    model.graph.node.extend(nodes)
 
 
 def only_maps(model: onnx.ModelProto) -> None:
@@ -326,17 +388,24 @@ def far_opset(model: onnx.ModelProto) -> None:
     ("change", "says"),
     [
         (circular, "depend on themselves"),
+        (output_of_nothing, "not a readable ONNX model: .*'nowhere'"),
+        (input_of_nothing, "not a readable ONNX model: .*'nothing' of node: name: conv"),
+        (no_such_operator, "not a readable ONNX model: .*Bogus"),
+        (decided_by_pixels, "If 'if' chooses at run time"),
         (made_twice, "two nodes that make the tensor 'c'"),
         (only_maps, r"no tensor that it computes: parts \(sequence_type\)"),
         (far_opset, f"opset 99; what is installed reads up to {versions.newest_opset()}"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_cannot_be_mended_is_said(change: Change, says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [False, True], ids=["file", "proto"])
+def test_what_cannot_be_mended_is_said(
+    change: Change, says: str, in_memory: bool, tmp_path: Path
+) -> None:
     model = small.convnet()
     change(model)
     with pytest.raises(ModelError, match=says):
-        export(written(tmp_path / "m.onnx", model), tmp_path / "x.onnx")
+        export(model if in_memory else written(tmp_path / "m.onnx", model), tmp_path / "x.onnx")
 
 
 @pytest.mark.parametrize(

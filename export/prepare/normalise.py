@@ -24,6 +24,7 @@ from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
 from . import batch, expansions
+from .branches import decided
 from .walk import Walk
 
 Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
@@ -188,6 +189,7 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
         if changed:
             fold_constants(model)
         infer_shapes(model, known)
+        decided(model)
         wrt, target = locate(model)
         missing = unknown(path(model.graph, wrt, target))
         expanded = expand_functions(model, missing)

@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from ...runtime.errors import ModelError
+from ..graph.weights import SMALL
 from .versions import lower_versions
 
 
@@ -36,6 +37,7 @@ def repair(proto: onnx.ModelProto, where: str) -> None:
     _tensors_only(graph, where)
     _only_what_is_used(graph)
     _types_of_outputs(proto)
+    _own_names(graph)
     lower_versions(proto, where)
 
 
@@ -65,6 +67,15 @@ def _short_domain(proto: onnx.ModelProto) -> None:
     for node in (*parts, *(n for function in proto.functions for n in function.node)):
         if node.domain == "ai.onnx":
             node.domain = ""
+
+
+def _own_names(graph: onnx.GraphProto) -> None:
+    """A name of its own for every node that shares one: ONNX Runtime wants that."""
+    taken: set[str] = set()
+    for i, node in enumerate(graph.node):
+        if node.name in taken:
+            node.name = f"{node.name}/{i}"
+        taken |= {node.name} - {""}
 
 
 def _sparse_as_dense(graph: onnx.GraphProto) -> None:
@@ -204,32 +215,33 @@ def _types_of_outputs(proto: onnx.ModelProto) -> None:
     shapeless = [v for v in graph.output if not v.type.tensor_type.HasField("shape")]
     if not lacking and not shapeless:
         return
-    bare = onnx.ModelProto()
-    bare.CopyFrom(without_external(proto))
-    found = {v.name: v for v in onnx.shape_inference.infer_shapes(bare).graph.output}
+    inferred = onnx.shape_inference.infer_shapes(without_weights(proto))
+    found = {v.name: v for v in inferred.graph.output}
     for value in (*lacking, *shapeless):
         if found[value.name].type.tensor_type.elem_type:
             value.type.CopyFrom(found[value.name].type)
 
 
-def without_external(proto: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose large weights are inputs: for functions that look at no weights."""
-    made = onnx.ModelProto()
-    made.CopyFrom(proto)
-    declared, small = {v.name for v in made.graph.input}, []
-    for tensor in made.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            if tensor.name not in declared:
-                value = onnx.helper.make_tensor_value_info(
-                    tensor.name, tensor.data_type, list(tensor.dims)
-                )
-                made.graph.input.append(value)
-        else:
-            small.append(tensor.SerializeToString())
-    if len(small) < len(made.graph.initializer):
-        del made.graph.initializer[:]
-        made.graph.initializer.extend(map(onnx.TensorProto.FromString, small))
+    made = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
+    made.opset_import.extend(proto.opset_import)
+    made.functions.extend(proto.functions)
+    graph = made.graph
+    graph.name = proto.graph.name
+    for field in ("node", "input", "output", "value_info"):
+        getattr(graph, field).extend(getattr(proto.graph, field))
+    declared = {v.name for v in graph.input}
+    for tensor in proto.graph.initializer:
+        external = tensor.data_location == onnx.TensorProto.EXTERNAL
+        small = len(tensor.raw_data) <= SMALL or tensor.data_type == onnx.TensorProto.INT64
+        if small and not external:
+            graph.initializer.append(tensor)
+        elif tensor.name not in declared:
+            dims = list(tensor.dims)
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, dims)
+            graph.input.append(value)
     return made
 
 
-__all__ = ["graphs", "repair", "without_external"]
+__all__ = ["graphs", "repair", "without_weights"]
