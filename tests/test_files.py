@@ -207,6 +207,31 @@ def test_zipmap_names_the_classes(tmp_path: Path) -> None:
     assert made.contract.score.left_out == ("Softmax",)
 
 
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_label_in_words_is_no_score(typed: bool, tmp_path: Path) -> None:
+    """As Custom Vision writes it: the best class's name beside the ZipMap, shape unknown."""
+    names = [f"kind {i}" for i in range(small.CLASSES)]
+    model = zipmapped(names)
+    words = helper.make_tensor(
+        "words", TensorProto.STRING, [len(names)], [n.encode() for n in names]
+    )
+    model.graph.initializer.append(words)
+    picked = helper.make_node(
+        "ArrayFeatureExtractor", ["words", "label"], ["word"], domain="ai.onnx.ml"
+    )
+    model.graph.node.append(picked)
+    model.graph.output[0].CopyFrom(helper.make_empty_tensor_value_info("word"))
+    if typed:
+        said = helper.make_tensor_value_info("word", TensorProto.STRING, None)
+        model.graph.output[0].CopyFrom(said)
+    made = verified(written(tmp_path / "words.onnx", model), tmp_path)
+    assert made.contract.labels == tuple(names)
+
+
+def test_an_empty_batch_is_any(tmp_path: Path) -> None:
+    same_as_plain(small.convnet(batch=0), tmp_path)
+
+
 @pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.BFLOAT16])
 def test_float64_and_bfloat16_become_float32(dtype: int, tmp_path: Path) -> None:
     """No CPU provider has their convolutions; the scores are those of the same weights."""

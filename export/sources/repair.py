@@ -144,18 +144,19 @@ def _sort(graph: onnx.GraphProto, where: str) -> None:
 
 
 def _open_lengths(graph: onnx.GraphProto) -> None:
-    """Lengths of -1 (Paddle, some converters) are dynamic ones."""
+    """Lengths of -1 (Paddle, some converters), and of 0, are dynamic ones."""
     for value in (*graph.input, *graph.output, *graph.value_info):
         if value.type.HasField("tensor_type"):
             for i, dim in enumerate(value.type.tensor_type.shape.dim):
-                if dim.HasField("dim_value") and dim.dim_value < 0:
+                if dim.HasField("dim_value") and dim.dim_value <= 0:
                     dim.dim_param = f"{value.name}_{i}"
 
 
 def _tensors_only(graph: onnx.GraphProto, where: str) -> None:
     """Leave out results that are maps or sequences: the tensor that a ZipMap takes is the result.
 
-    Results that are inputs as they came go too, and names that occur twice.
+    Results that are text (labels) go too, where there are others; so do those that are inputs as
+    they came, and names that occur twice.
     """
     maker = {y: node for node in graph.node for y in node.output}
     given = {v.name for v in graph.input} | {t.name for t in graph.initializer}
@@ -168,6 +169,9 @@ def _tensors_only(graph: onnx.GraphProto, where: str) -> None:
             node = maker.get(name)
         if output.type.WhichOneof("value") in (None, "tensor_type") and name not in given:
             kept.setdefault(name, declared.get(name, output))
+    texts = {name for name, value in kept.items() if _is_text(value, maker.get(name), graph)}
+    if texts < kept.keys():
+        kept = {name: value for name, value in kept.items() if name not in texts}
     if not kept:
         kinds = ", ".join(f"{v.name} ({v.type.WhichOneof('value')})" for v in graph.output)
         raise ModelError(
@@ -183,6 +187,18 @@ def _tensors_only(graph: onnx.GraphProto, where: str) -> None:
         nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
         del graph.node[:]
         graph.node.extend(nodes)
+
+
+def _is_text(
+    value: onnx.ValueInfoProto, node: onnx.NodeProto | None, graph: onnx.GraphProto
+) -> bool:
+    """Whether a result is strings: said so, or picked out of a list of strings."""
+    strings = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.STRING}
+    return value.type.tensor_type.elem_type == onnx.TensorProto.STRING or (
+        node is not None
+        and not value.type.tensor_type.elem_type
+        and not strings.isdisjoint(node.input)
+    )
 
 
 def _wraps(node: onnx.NodeProto) -> bool:
