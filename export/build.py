@@ -148,7 +148,7 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
 
 
 def _prepare(classifier: Classifier, asked: ExportOptions) -> _Prepared:
-    original, exporter = to_onnx(classifier, asked.height_width)
+    original, exporter = to_onnx(classifier, asked.height_width, asked.channels, asked.constants)
     labels = classifier.says.labels if asked.labels is None else asked.labels
     count = None if labels is None else len(labels)
     found = prepare(original, asked.height_width, asked.output_name, count)
@@ -221,21 +221,28 @@ def _image_input(dims: tuple[int, ...], asked: ExportOptions, says: Preprocessin
         channels=channels,
         height=height,
         width=width,
-        colour="grey" if channels == 1 else "BGR" if asked.bgr else "RGB",
+        colour=_colour(channels, asked.bgr or says.bgr),
         resize=asked.resize,
         crop_fraction=says.crop_fraction or 0.875,
         interpolation=says.interpolation or "bilinear",
     )
 
 
+def _colour(channels: int, bgr: bool) -> schema.Colour:
+    if channels == 3:
+        return "BGR" if bgr else "RGB"
+    return "grey" if channels == 1 else "bands"
+
+
 def _normalisation(channels: int, asked: ExportOptions, says: Preprocessing) -> Normalisation:
-    mean = says.mean if asked.mean is None else asked.mean
-    std = says.std if asked.std is None else asked.std
+    fits = says.mean is not None and len(says.mean) in (1, channels)
+    mean = asked.mean if asked.mean is not None else says.mean if fits else None
+    std = asked.std if asked.std is not None else says.std if fits else None
     return Normalisation(
         range=asked.range or says.range or "0-1",
         mean=_per_channel("mean", mean, channels, 0.0),
         std=_per_channel("std", std, channels, 1.0),
-        assumed=asked.mean is None and asked.std is None and says.mean is None,
+        assumed=asked.mean is None and asked.std is None and not fits,
     )
 
 

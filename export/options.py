@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
-from typing import Literal, TypedDict, get_args
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, TypedDict, get_args
 
 from ..runtime.contract import Relu
 from ..runtime.errors import OptionError
@@ -31,6 +31,9 @@ class ExportOptions:
 
     Attributes:
         size: pixels, height and width or one number for both; None: the model's own.
+        channels: how many an image has, where the model leaves it open; None: 3, or what its first
+            convolution takes. A file of other than 1 or 3 takes arrays, and no picture files.
+        constants: values for the other inputs of an ONNX model, by name; one number fills a shape.
         mean: one number for each channel, or one for all, in the order that the classifier takes;
             None: the source's own, else 0.
         std: likewise; None: the source's own, else 1.
@@ -63,6 +66,8 @@ class ExportOptions:
     """
 
     size: int | tuple[int, int] | None = None
+    channels: int | None = None
+    constants: Mapping[str, Any] | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     range: Range | None = None
@@ -84,6 +89,8 @@ class ExportOptions:
         chosen(self.target, self.without)
         for field in dataclasses.fields(self):
             _check_choice(field.name, getattr(self, field.name))
+        if self.channels is not None and self.channels < 1:
+            raise OptionError(f"channels={self.channels}: an image has 1 or more.", "give 3, say.")
         names = self.map_names
         unknown = [name for name in names if name not in MAPS]
         if unknown or not names or len(set(names)) < len(names):
@@ -112,6 +119,8 @@ class Keywords(TypedDict, total=False):
     """The fields of `ExportOptions` as keywords, for type checkers."""
 
     size: int | tuple[int, int] | None
+    channels: int | None
+    constants: Mapping[str, Any] | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
     range: Range | None

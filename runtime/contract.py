@@ -19,7 +19,7 @@ ENGINE_KEY = "backlit.engine"
 SCHEMA = 2
 
 Resize = Literal["stretch", "crop"]
-Colour = Literal["RGB", "BGR", "grey"]
+Colour = Literal["RGB", "BGR", "grey", "bands"]
 MOST_RANKS = 1000
 """The graph ranks this many classes at most; TensorRT's TopK ends at 3840."""
 Precision = Literal["float32", "float16", "bfloat16", "float64", "int8"]
@@ -34,10 +34,11 @@ class ImageInput:
         dtype: ``uint8`` (pixels 0..255, prologue in the graph) or ``float32`` (no prologue: the
             caller scales, normalises and orders the channels as ``Normalisation`` says).
         layout: ``NHWC`` for uint8, ``NCHW`` for float32.
-        channels: 3, or 1 for grey.
+        channels: 3, 1 for grey, or the number of bands of a multispectral image.
         height, width: pixels.
         colour: channel order the *classifier* takes. A uint8 file always takes RGB (or grey) and
-            reorders inside; a float32 file must be given this order.
+            reorders inside; a float32 file must be given this order. ``bands``: any others, as
+            they are.
         resize: ``stretch`` the whole image to height x width, or ``crop``: resize so that the
             shorter side is ``round(size / crop_fraction)``, then cut the centre.
         crop_fraction: see ``resize``; 0.875 is the usual 224 of 256.

@@ -23,7 +23,8 @@ from .backend.providers.table import PROVIDERS
 from .errors import ImageError, OptionError
 from .images import crops as crops_module
 from .images import prepare as preparing
-from .images.load import Frame, Source, fetched, load, name_of
+from .images.bands import load_for, seen
+from .images.load import Frame, Source, fetched, name_of
 from .maps.explain import explain
 from .maps.kind import Kind
 from .maps.kinds import AnyKind, get_kind
@@ -212,11 +213,11 @@ def _decode(
         name, number = name_of(source), source.number if isinstance(source, Frame) else None
         try:
             source = fetched(source)  # once: pictures are drawn from what came
-            pixels = load(source)
+            pixels = load_for(source, spec.channels)
             prepared = preparing.prepare(pixels, spec, crops)
         except ImageError as error:
             return Result(index, name, None, error, video_frame=number)
-        picture = preparing.shrink(pixels, keep) if keep else None
+        picture = preparing.shrink(seen(pixels), keep) if keep else None
         if isinstance(source, str | os.PathLike):
             source = os.path.abspath(source)  # found again from another folder, too
         return Result(index, name, None, None, prepared, picture, number, source)

@@ -16,7 +16,8 @@ from .arrays import Floats, Index, Pixels
 from .drawing import markup
 from .errors import BacklitError, ImageError, OptionError, OutputError, no_opencv
 from .files import problem, whole_file
-from .images.load import Source, load
+from .images.bands import load_for, seen
+from .images.load import Source
 from .images.prepare import Prepared, shrink
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Shown:
         where = self.prepared  # of a failed result, this raises its error
         if self.source is None:
             raise ImageError("the result does not know its image.", "ask a session for it again.")
-        pixels = load(self.source)
+        pixels = seen(load_for(self.source, where.views.shape[-1]))
         if pixels.shape[:2] != (where.height, where.width):
             raise ImageError(
                 f"{self.name} is {pixels.shape[1]}x{pixels.shape[0]} pixels now, "

@@ -245,7 +245,6 @@ def test_wrong_weights_in_verification_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"channels": 4}, "4 channels"),
         ({"extra": [helper.make_node("ArgMax", ["a"], ["i"], name="x", axis=1),
                     helper.make_node("Cast", ["i"], ["b"], name="y", to=1)]}, "does not depend"),
     ],

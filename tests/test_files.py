@@ -14,7 +14,7 @@ from backlit.export import export
 from backlit.export.sources import versions
 from backlit.export.sources.load import load
 from backlit.runtime import Session
-from backlit.runtime.errors import ModelError
+from backlit.runtime.errors import ModelError, OptionError
 from onnx import TensorProto, helper, numpy_helper
 from support import small
 from support.real import SHARED
@@ -139,10 +139,21 @@ def sparse(model: onnx.ModelProto) -> None:
     model.graph.sparse_initializer.append(made)
 
 
+def shared_names(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.name = "same"
+
+
+def sequence_of_scores(model: onnx.ModelProto) -> None:
+    of = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    model.graph.node.append(helper.make_node("SequenceConstruct", ["logits"], ["several"]))
+    model.graph.output[0].CopyFrom(helper.make_value_info("several", of))
+
+
 SPOILT: list[Change] = [
     reversed_nodes, shuffled_in_a_branch, long_domain, both_domains, no_output_type,
     no_output_shape, negative_lengths, image_returned, twice_returned, unused_inputs, newer_ir,
-    newer_opset, sparse,
+    newer_opset, sparse, shared_names, sequence_of_scores,
 ]  # fmt: skip
 
 
@@ -154,6 +165,18 @@ def test_spoilt_files_are_mended(change: Change, in_memory: bool, tmp_path: Path
     before = model.SerializeToString()
     same_as_plain(model if in_memory else written(tmp_path / "spoilt.onnx", model), tmp_path)
     assert model.SerializeToString() == before
+
+
+def test_height_and_width_of_minus_one_are_pinned(tmp_path: Path) -> None:
+    """As Paddle writes an image of any size."""
+    model = small.convnet()
+    for dim in (0, 2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[dim].dim_value = -1
+    path = written(tmp_path / "paddle.onnx", model)
+    with pytest.raises(OptionError, match="no fixed height and width"):
+        export(path, tmp_path / "made.onnx")
+    made = verified(path, tmp_path, size=12)
+    assert (made.contract.image.height, made.contract.image.width) == (12, 12)
 
 
 def zipmapped(names: list[str] | None = None) -> onnx.ModelProto:
@@ -182,6 +205,31 @@ def test_zipmap_names_the_classes(tmp_path: Path) -> None:
     made = verified(zipmapped(names), tmp_path)
     assert made.contract.labels == tuple(names)
     assert made.contract.score.left_out == ("Softmax",)
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_label_in_words_is_no_score(typed: bool, tmp_path: Path) -> None:
+    """As Custom Vision writes it: the best class's name beside the ZipMap, shape unknown."""
+    names = [f"kind {i}" for i in range(small.CLASSES)]
+    model = zipmapped(names)
+    words = helper.make_tensor(
+        "words", TensorProto.STRING, [len(names)], [n.encode() for n in names]
+    )
+    model.graph.initializer.append(words)
+    picked = helper.make_node(
+        "ArrayFeatureExtractor", ["words", "label"], ["word"], domain="ai.onnx.ml"
+    )
+    model.graph.node.append(picked)
+    model.graph.output[0].CopyFrom(helper.make_empty_tensor_value_info("word"))
+    if typed:
+        said = helper.make_tensor_value_info("word", TensorProto.STRING, None)
+        model.graph.output[0].CopyFrom(said)
+    made = verified(written(tmp_path / "words.onnx", model), tmp_path)
+    assert made.contract.labels == tuple(names)
+
+
+def test_an_empty_batch_is_any(tmp_path: Path) -> None:
+    same_as_plain(small.convnet(batch=0), tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [TensorProto.DOUBLE, TensorProto.BFLOAT16])
@@ -288,11 +336,66 @@ def test_external_data_that_is_not_here_is_named(left: int | None, tmp_path: Pat
     assert "cop" in str(caught.value.fix)
 
 
+def test_a_proto_without_its_external_data_names_it(tmp_path: Path) -> None:
+    model = onnx.load(external(tmp_path / "m.onnx", gathering()), load_external_data=False)
+    with pytest.raises(ModelError, match=r"beside\.data"):
+        export(model, tmp_path / "x.onnx")
+    same = onnx.load(tmp_path / "m.onnx")
+    verified(same, tmp_path)
+
+
+def test_constants_of_nodes_and_branches_may_be_external(tmp_path: Path) -> None:
+    """Every tensor of the file lies beside it, small ones and those in attributes too."""
+    model = gathering()
+    shuffled_in_a_branch(model)
+    next(n for n in model.graph.node if n.name == "r").input[0] = "b_"
+    next(n for n in model.graph.node if n.name == "if").output[0] = "b_"
+    next(n for n in model.graph.node if n.name == "pool").input[0] = "b"
+    tensor = next(t for t in model.graph.initializer if t.name == "at")
+    model.graph.initializer.remove(tensor)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["at"], name="k", value=tensor))
+    path = tmp_path / "m.onnx"
+    onnx.save(
+        model, path, save_as_external_data=True, size_threshold=0, location="beside.data",
+        convert_attribute=True,
+    )  # fmt: skip
+    verified(path, tmp_path)
+
+
 # -- what is refused, in one line ------------------------------------------------------------------
 
 
 def circular(model: onnx.ModelProto) -> None:
     model.graph.node[0].input[0] = "a"
+
+
+def made_twice(model: onnx.ModelProto) -> None:
+    model.graph.node[1].output[0] = "c"
+
+
+def output_of_nothing(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "nowhere"
+
+
+def input_of_nothing(model: onnx.ModelProto) -> None:
+    model.graph.node[0].input[1] = "nothing"
+
+
+def no_such_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[1].op_type = "Bogus"
+
+
+def decided_by_pixels(model: onnx.ModelProto) -> None:
+    value = helper.make_empty_tensor_value_info
+    then = helper.make_graph([helper.make_node("Neg", ["a"], ["t"])], "t", [], [value("t")])
+    other = helper.make_graph([helper.make_node("Abs", ["a"], ["e"])], "e", [], [value("e")])
+    nodes = [
+        helper.make_node("ReduceMax", ["a"], ["m"], name="most", keepdims=0),
+        helper.make_node("Cast", ["m"], ["yes"], name="yes", to=TensorProto.BOOL),
+        helper.make_node("If", ["yes"], ["b"], name="if", then_branch=then, else_branch=other),
+    ]
+    model.graph.node[2].input[0] = "b"
+    model.graph.node.extend(nodes)
 
 
 def only_maps(model: onnx.ModelProto) -> None:
@@ -310,16 +413,24 @@ def far_opset(model: onnx.ModelProto) -> None:
     ("change", "says"),
     [
         (circular, "depend on themselves"),
+        (output_of_nothing, "not a readable ONNX model: .*'nowhere'"),
+        (input_of_nothing, "not a readable ONNX model: .*'nothing' of node: name: conv"),
+        (no_such_operator, "not a readable ONNX model: .*Bogus"),
+        (decided_by_pixels, "If 'if' chooses at run time"),
+        (made_twice, "two nodes that make the tensor 'c'"),
         (only_maps, r"no tensor that it computes: parts \(sequence_type\)"),
         (far_opset, f"opset 99; what is installed reads up to {versions.newest_opset()}"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_what_cannot_be_mended_is_said(change: Change, says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [False, True], ids=["file", "proto"])
+def test_what_cannot_be_mended_is_said(
+    change: Change, says: str, in_memory: bool, tmp_path: Path
+) -> None:
     model = small.convnet()
     change(model)
     with pytest.raises(ModelError, match=says):
-        export(written(tmp_path / "m.onnx", model), tmp_path / "x.onnx")
+        export(model if in_memory else written(tmp_path / "m.onnx", model), tmp_path / "x.onnx")
 
 
 @pytest.mark.parametrize(

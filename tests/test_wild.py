@@ -95,11 +95,6 @@ def test_dynamic_height_and_width_are_pinned(tmp_path: Path) -> None:
     assert (report.contract.image.height, report.contract.image.width) == (12, 12)
 
 
-def test_five_channels_are_no_image(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"\[N, 5, 12, 12\], has 5 channels"):
-        export(small.convnet(channels=5), tmp_path / "m.onnx")
-
-
 # -- outputs ---------------------------------------------------------------------------------------
 
 

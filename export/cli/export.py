@@ -58,6 +58,27 @@ class Size(click.ParamType[Any]):
         return int(found[1]), int(found[2] or found[1])
 
 
+class NamedValue(click.ParamType[Any]):
+    """``NAME=VALUE``: a number, ``true`` or ``false``, or numbers with commas."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        """Parse; a usage error where it is no number."""
+        if isinstance(value, tuple):
+            return value
+        name, _, text = value.rpartition("=")
+        words = {"true": 1.0, "false": 0.0}
+        try:
+            numbers = [words.get(v.lower(), v) for v in text.split(",")]
+            found = [float(v) for v in numbers]
+        except ValueError:
+            found = []
+        if not name or not found:
+            self.fail(f"{value!r} is not like NAME=1 or NAME=224,224", param, ctx)
+        return name, found[0] if len(found) == 1 else found
+
+
 class SpacedNumbers(click.Command):
     """A command that also takes ``--mean 0.5 0.5 0.5``, as people write it."""
 
@@ -93,6 +114,15 @@ Examples:
 )  # fmt: skip
 @click.option("--bgr", is_flag=True, help="The classifier takes BGR.")
 @click.option("--size", type=Size(), help="Input size, where the model leaves it open.")
+@click.option(
+    "--channels", type=click.IntRange(1),
+    help="Channels of an image, where the model leaves them open.  [default: 3]",
+)  # fmt: skip
+@click.option(
+    "--constant", "constants", type=NamedValue(), multiple=True, metavar="NAME=VALUE",
+    callback=lambda ctx, parameter, value: dict(value) or None,
+    help="A number for another input of an ONNX model. Repeatable.",
+)  # fmt: skip
 @click.option(
     "--resize", type=click.Choice(["stretch", "crop"]), default="stretch", show_default=True,
     help="The whole image, or its centre.",

@@ -16,7 +16,7 @@ from rich.console import Console
 from ...runtime import contract as schema
 from ...runtime import files as output
 from ...runtime.contract import Contract, Verification
-from ..sources.load import load, to_onnx
+from ..sources.load import as_exported, load, to_onnx
 from ..verify.verify import disagreement
 from ..verify.verify import verify as check_gradient
 from .terminal import status
@@ -104,8 +104,7 @@ def _verify(file: Path, source: str, weights: str | None) -> None:
     classifier = load(source, weights)
     console = Console(stderr=True)
     with status(console, f"verifying {file}"):
-        size = (contract.image.height, contract.image.width)
-        model, _ = to_onnx(classifier, size)
+        model = as_exported(classifier, contract.image)
         result = check_gradient(made, model, classifier.module, contract)
     if classifier.sha256 != contract.source.sha256:
         _other_source(console)

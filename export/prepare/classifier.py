@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ...runtime.contract import Precision, Score
-from ...runtime.errors import ModelError, OptionError
+from ...runtime.errors import ModelError
 from ..autodiff.backward import path
 from ..autodiff.ops import Ops
 from ..graph.protos import with_output
@@ -19,6 +19,7 @@ from ..graph.values import BATCH, FLOATS, static
 from ..graph.weights import attach, detach
 from . import normalise, scores
 from .heads import places
+from .image_layout import is_nhwc
 from .scores import Choice, known_name
 
 
@@ -146,8 +147,14 @@ def computes_in(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Precision
 
 
 def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
+    """The input, its shape pinned; ``as_images`` has seen to what else there is."""
     used = [v for v in model.graph.inputs if v.uses()]
     model.graph.inputs[:] = used
+    names = {v.name for v in used}
+    if {"image", "class_index"} <= names:
+        raise ModelError(
+            "the model is a Backlit file already.", "give the classifier that it was made of."
+        )
     if len(used) != 1 or used[0].dtype not in FLOATS or len(used[0].shape or ()) != 4:
         found = ", ".join(f"{v.name} {v.dtype} {v.shape}" for v in used) or "none"
         raise ModelError(
@@ -156,39 +163,17 @@ def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
         )
     image = used[0]
     batch, *dims = image.shape  # type: ignore[misc]
-    last = _is_nhwc(dims)
+    last = is_nhwc(dims)
     channels, own = (dims[2], dims[:2]) if last else (dims[0], dims[1:])
-    if channels not in (1, 3):
-        shape = ", ".join(str(d) for d in image.shape or ())
-        raise ModelError(
-            f"the input {image.name!r}, [{shape}], has {channels} channels; an image has 1 or 3.",
-            "give a classifier whose input is [N, C, H, W] or [N, H, W, C] with C = 1 or 3.",
-        )
-    if size is None:
-        if not all(isinstance(d, int) for d in own):
-            raise OptionError(
-                f"the input {image.name!r} has no fixed height and width.",
-                "pin them with --size, such as --size 224.",
-            )
-        size = tuple(own)
-    elif any(isinstance(d, int) and d != s for d, s in zip(own, size, strict=True)):
-        raise OptionError(
-            f"the model takes images of {own[0]}x{own[1]}, not {size[0]}x{size[1]}.",
-            "leave --size out.",
-        )
-    image.shape = ir.Shape([batch, *size, channels] if last else [batch, channels, *size])
+    pinned = size or tuple(own)
+    image.shape = ir.Shape([batch, *pinned, channels] if last else [batch, channels, *pinned])
     return image
-
-
-def _is_nhwc(dims: Sequence[Any]) -> bool:
-    """Whether an image [C, H, W] or [H, W, C] has its channels last, as TensorFlow's do."""
-    return dims[0] not in (1, 3) and dims[2] in (1, 3)
 
 
 def _as_float32_nchw(model: ir.Model, image: ir.Value) -> None:
     """Put a Cast and a Transpose before an input that is not float32 [N, C, H, W]."""
     batch, *dims = image.shape  # type: ignore[misc]
-    last, dtype = _is_nhwc(dims), image.dtype or ir.DataType.FLOAT
+    last, dtype = is_nhwc(dims), image.dtype or ir.DataType.FLOAT
     if dtype == ir.DataType.FLOAT and not last:
         return
     shape = [batch, dims[2], *dims[:2]] if last else [batch, *dims]

@@ -23,6 +23,7 @@ from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH
 from ..graph.weights import through
 from . import batch, expansions
+from .branches import decided
 from .standardise import standardised_weights, without_saved_statistics
 from .walk import Walk
 from .windows import explicit
@@ -183,6 +184,7 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
             continue
         if standardised_weights(model):
             infer_shapes(model, known)
+        decided(model)
         wrt, target = locate(model)
         missing = unknown(path(model.graph, wrt, target))
         expanded = expand_functions(model, missing)

@@ -185,7 +185,7 @@ class Walk:
         if tensor is not None and value not in self._types:
             shape = [int(d) for d in tensor.shape]  # type: ignore[arg-type]
             self._types[value] = _type(int(tensor.dtype), shape)
-            if tensor.nbytes <= SMALL:
+            if tensor.dtype != ir.DataType.STRING and tensor.nbytes <= SMALL:
                 self._values[value] = tensor.numpy()
 
     def _infer(self, node: ir.Node) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
+from ...runtime.contract import ImageInput
 from ...runtime.errors import ModelError, OptionError
+from ..prepare.image import Wanted, as_images
 from . import torch_source as torch_sources
+from .channels import channels_of
 from .classifier import Classifier, Preprocessing
 from .onnx_file import from_file, from_memory
 from .torch_export import module_to_onnx
@@ -52,29 +56,57 @@ def load(source: Any, weights: str | None = None) -> Classifier:
 
 
 def to_onnx(
-    classifier: Classifier, size: tuple[int, int] | None = None
+    classifier: Classifier,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> tuple[ir.Model, str | None]:
-    """The classifier as ONNX; a torch module is exported with a dynamic batch, opset 20.
+    """The classifier as ONNX, of images as ``as_images`` has them.
+
+    A torch module is exported with a dynamic batch, opset 20.
 
     Args:
         classifier: as loaded.
-        size: height and width in pixels for a torch module; default: what the source says.
+        size: height and width in pixels for a torch module, and where an ONNX model leaves them
+            open; default: what the source says.
+        channels: how many an image has; default: what the classifier's first convolution takes.
+        constants: values for other inputs of an ONNX model, by name.
 
     Returns:
         The model, and which of torch's exporters made it (None: it was ONNX already).
 
     Raises:
-        OptionError: a torch module whose size nobody said.
-        ModelError: torch's exporter cannot take the module.
+        OptionError: a size that nobody said, or that does not fit; likewise channels, constants.
+        ModelError: torch's exporter cannot take the module; an ONNX model takes no images.
     """
     if classifier.model is not None:
-        return classifier.model, None
+        wanted = Wanted(size, channels, likely=classifier.says.size)
+        return as_images(classifier.model, wanted, constants), None
+    if constants:
+        raise OptionError("--constant goes with ONNX sources only.", "leave --constant out.")
     module, size = classifier.module, size or classifier.says.size
     if module is None or size is None:
         raise OptionError(
             f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
         )
-    return module_to_onnx(module, size)
+    return module_to_onnx(module, size, channels_of(module, size, channels))
 
 
-__all__ = ["Classifier", "Preprocessing", "load", "to_onnx"]
+def as_exported(classifier: Classifier, image: ImageInput) -> ir.Model:
+    """The classifier as ONNX, of the images of a file that was made of it.
+
+    If it takes others it stays as it is: whoever compares it with the file says so.
+
+    Raises:
+        ModelError: torch's exporter cannot take the module; an ONNX model takes no images.
+    """
+    size = image.height, image.width
+    try:
+        return to_onnx(classifier, size, image.channels)[0]
+    except OptionError:
+        if classifier.model is None:
+            raise
+        return classifier.model
+
+
+__all__ = ["Classifier", "Preprocessing", "as_exported", "load", "to_onnx"]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
+from onnx.external_data_helper import load_external_data_for_tensor
 
 from ...runtime.contract import KEY
 from ...runtime.errors import ModelError
 from ..graph.weights import detach, inside
 from .classifier import Classifier
-from .repair import graphs, repair, without_external
+from .repair import graphs, repair, without_weights
 from .single import in_float32
 from .stated import stated
 
@@ -36,11 +38,13 @@ def from_file(path: Path) -> Classifier:
     if not proto.graph.node or not proto.opset_import:
         raise _unreadable(path, "it holds no graph")
     beside = _external_files(proto, path)
+    _read_inner(proto, path.parent)
     problem = _checked(path)
     labels = _labels(proto)
-    model = _model(proto, str(path), path.parent)
-    if problem is not None and not _runs(proto, path):
+    _mend(proto, str(path))
+    if problem is not None and not _runs(proto, str(path)):
         raise _unreadable(path, problem)
+    model = _model(proto, str(path), path.parent)
     says = stated(model, path, labels)
     return Classifier(path.name, _digest_of_files(path, *beside), model, says=says)
 
@@ -57,29 +61,35 @@ def from_memory(model: onnx.ModelProto | ir.Model) -> Classifier:
     proto.CopyFrom(model)
     if not proto.graph.node or not proto.opset_import:
         raise ModelError("the model holds no graph.", "give a complete onnx.ModelProto.")
+    _external_files(proto, Path("the model"))
+    _read_inner(proto, Path())
     labels = _labels(proto)
-    made = _model(proto, "the model", None)
+    _mend(proto, "the model")
+    if not _runs(proto, model):
+        raise _unreadable("the model", _checked(without_weights(proto)) or "it does not run")
+    made = _model(proto, "the model", Path())
     return Classifier("model", digest(made), made, says=stated(made, labels=labels))
 
 
-def _model(proto: onnx.ModelProto, where: str, folder: Path | None) -> ir.Model:
+def _mend(proto: onnx.ModelProto, where: str) -> None:
     if any(p.key == KEY for p in proto.metadata_props):  # a Backlit file is as it should be
+        return
+    repair(proto, where)
+    opset = next((o.version for o in proto.opset_import if o.domain == ""), 99)
+    if opset < _OLDEST:
+        raise ModelError(
+            f"{where} is of opset {opset}; Backlit reads opset {_OLDEST} and later.",
+            "convert it: onnx.version_converter.convert_version(model, 17).",
+        )
+
+
+def _model(proto: onnx.ModelProto, where: str, folder: Path) -> ir.Model:
+    try:
         model = ir.serde.deserialize_model(proto)
-    else:
-        repair(proto, where)
-        opset = next((o.version for o in proto.opset_import if o.domain == ""), 99)
-        if opset < _OLDEST:
-            raise ModelError(
-                f"{where} is of opset {opset}; Backlit reads opset {_OLDEST} and later.",
-                "convert it: onnx.version_converter.convert_version(model, 17).",
-            )
-        try:
-            model = ir.serde.deserialize_model(proto)
-        except Exception as error:  # what onnx-ir raises is of many types
-            raise _unreadable(where, error) from error
-    if folder is not None:
-        for graph in model.graphs():
-            ir.external_data.set_base_dir(graph, folder)
+    except Exception as error:  # what onnx-ir raises is of many types
+        raise _unreadable(where, error) from error
+    for graph in model.graphs():
+        ir.external_data.set_base_dir(graph, folder)
     inside(model, 0)
     if KEY not in model.metadata_props:
         in_float32(model)
@@ -87,8 +97,8 @@ def _model(proto: onnx.ModelProto, where: str, folder: Path | None) -> ir.Model:
 
 
 def _unreadable(where: Any, why: object) -> ModelError:
-    lines = str(getattr(why, "__cause__", None) or why).strip().splitlines()
-    said = lines[0] if lines else type(why).__name__
+    words = str(getattr(why, "__cause__", None) or why).split()
+    said = " ".join(words)[:200] or type(why).__name__
     return ModelError(
         f"{where} is not a readable ONNX model: {said}",
         "check that the file is complete and really ONNX (not a .pt, a link page, a part).",
@@ -102,7 +112,7 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
         ModelError: one is not here, or ends too early.
     """
     ends: dict[Path, int] = {}
-    for tensor in (t for part in graphs(proto.graph) for t in part.initializer):
+    for tensor in (*proto.graph.initializer, *_inner(proto)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             said = {entry.key: entry.value for entry in tensor.external_data}
             file = path.parent / said.get("location", "")
@@ -122,25 +132,43 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     return sorted(ends)
 
 
-def _checked(path: Path) -> Exception | None:
-    """What onnx's checker has against a file as it is."""
+def _inner(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Tensors in attributes, and those of graphs inside nodes."""
+    for part in graphs(proto.graph):
+        if part is not proto.graph:
+            yield from part.initializer
+        for node in part.node:
+            for attribute in node.attribute:
+                yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+
+
+def _read_inner(proto: onnx.ModelProto, folder: Path) -> None:
+    """Take what lies beside the file into it, but for the weights of the graph itself."""
+    for tensor in _inner(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            load_external_data_for_tensor(tensor, str(folder))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+
+
+def _checked(model: Path | onnx.ModelProto) -> Exception | None:
+    """What onnx's checker has against a file or a model as it is."""
     try:
-        onnx.checker.check_model(path)
+        onnx.checker.check_model(model)
     except Exception as error:
         return error
     return None
 
 
-def _runs(proto: onnx.ModelProto, path: Path) -> bool:
-    """Whether a file that the checker refuses is right once mended, or runs as it is."""
-    try:
-        onnx.checker.check_model(without_external(proto))
-    except Exception:
+def _runs(proto: onnx.ModelProto, given: str | onnx.ModelProto) -> bool:
+    """Whether a model that the checker refuses is right once mended, or runs as it is."""
+    if _checked(without_weights(proto)) is not None:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4
         try:
-            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            data = given if isinstance(given, str) else given.SerializeToString()
+            ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception:
             return False
     return True

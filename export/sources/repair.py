@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from ...runtime.errors import ModelError
+from ..graph.weights import SMALL
 from .versions import lower_versions
 
 
@@ -36,6 +37,7 @@ def repair(proto: onnx.ModelProto, where: str) -> None:
     _tensors_only(graph, where)
     _only_what_is_used(graph)
     _types_of_outputs(proto)
+    _own_names(graph)
     lower_versions(proto, where)
 
 
@@ -67,6 +69,15 @@ def _short_domain(proto: onnx.ModelProto) -> None:
             node.domain = ""
 
 
+def _own_names(graph: onnx.GraphProto) -> None:
+    """A name of its own for every node that shares one: ONNX Runtime wants that."""
+    taken: set[str] = set()
+    for i, node in enumerate(graph.node):
+        if node.name in taken:
+            node.name = f"{node.name}/{i}"
+        taken |= {node.name} - {""}
+
+
 def _sparse_as_dense(graph: onnx.GraphProto) -> None:
     for sparse in graph.sparse_initializer:
         values = numpy_helper.to_array(sparse.values)
@@ -93,7 +104,15 @@ def _reads(node: onnx.NodeProto) -> set[str]:
 
 def _sort(graph: onnx.GraphProto, where: str) -> None:
     """Nodes in an order in which each comes after those it reads, else as they were."""
-    maker = {y: i for i, node in enumerate(graph.node) for y in node.output if y}
+    maker: dict[str, int] = {}
+    for i, node in enumerate(graph.node):
+        for y in filter(None, node.output):
+            if y in maker:
+                raise ModelError(
+                    f"{where} has two nodes that make the tensor {y!r}.",
+                    "export the classifier again: no runtime takes such a graph.",
+                )
+            maker[y] = i
     needs = [{maker[x] for x in _reads(node) if x in maker} for node in graph.node]
     if all(max(before, default=-1) < i for i, before in enumerate(needs)):
         return
@@ -125,18 +144,19 @@ def _sort(graph: onnx.GraphProto, where: str) -> None:
 
 
 def _open_lengths(graph: onnx.GraphProto) -> None:
-    """Lengths of -1 (Paddle, some converters) are dynamic ones."""
+    """Lengths of -1 (Paddle, some converters), and of 0, are dynamic ones."""
     for value in (*graph.input, *graph.output, *graph.value_info):
         if value.type.HasField("tensor_type"):
             for i, dim in enumerate(value.type.tensor_type.shape.dim):
-                if dim.HasField("dim_value") and dim.dim_value < 0:
+                if dim.HasField("dim_value") and dim.dim_value <= 0:
                     dim.dim_param = f"{value.name}_{i}"
 
 
 def _tensors_only(graph: onnx.GraphProto, where: str) -> None:
     """Leave out results that are maps or sequences: the tensor that a ZipMap takes is the result.
 
-    Results that are inputs as they came go too, and names that occur twice.
+    Results that are text (labels) go too, where there are others; so do those that are inputs as
+    they came, and names that occur twice.
     """
     maker = {y: node for node in graph.node for y in node.output}
     given = {v.name for v in graph.input} | {t.name for t in graph.initializer}
@@ -149,6 +169,9 @@ def _tensors_only(graph: onnx.GraphProto, where: str) -> None:
             node = maker.get(name)
         if output.type.WhichOneof("value") in (None, "tensor_type") and name not in given:
             kept.setdefault(name, declared.get(name, output))
+    texts = {name for name, value in kept.items() if _is_text(value, maker.get(name), graph)}
+    if texts < kept.keys():
+        kept = {name: value for name, value in kept.items() if name not in texts}
     if not kept:
         kinds = ", ".join(f"{v.name} ({v.type.WhichOneof('value')})" for v in graph.output)
         raise ModelError(
@@ -164,6 +187,18 @@ def _tensors_only(graph: onnx.GraphProto, where: str) -> None:
         nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
         del graph.node[:]
         graph.node.extend(nodes)
+
+
+def _is_text(
+    value: onnx.ValueInfoProto, node: onnx.NodeProto | None, graph: onnx.GraphProto
+) -> bool:
+    """Whether a result is strings: said so, or picked out of a list of strings."""
+    strings = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.STRING}
+    return value.type.tensor_type.elem_type == onnx.TensorProto.STRING or (
+        node is not None
+        and not value.type.tensor_type.elem_type
+        and not strings.isdisjoint(node.input)
+    )
 
 
 def _wraps(node: onnx.NodeProto) -> bool:
@@ -196,32 +231,33 @@ def _types_of_outputs(proto: onnx.ModelProto) -> None:
     shapeless = [v for v in graph.output if not v.type.tensor_type.HasField("shape")]
     if not lacking and not shapeless:
         return
-    bare = onnx.ModelProto()
-    bare.CopyFrom(without_external(proto))
-    found = {v.name: v for v in onnx.shape_inference.infer_shapes(bare).graph.output}
+    inferred = onnx.shape_inference.infer_shapes(without_weights(proto))
+    found = {v.name: v for v in inferred.graph.output}
     for value in (*lacking, *shapeless):
         if found[value.name].type.tensor_type.elem_type:
             value.type.CopyFrom(found[value.name].type)
 
 
-def without_external(proto: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose large weights are inputs: for functions that look at no weights."""
-    made = onnx.ModelProto()
-    made.CopyFrom(proto)
-    declared, small = {v.name for v in made.graph.input}, []
-    for tensor in made.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            if tensor.name not in declared:
-                value = onnx.helper.make_tensor_value_info(
-                    tensor.name, tensor.data_type, list(tensor.dims)
-                )
-                made.graph.input.append(value)
-        else:
-            small.append(tensor.SerializeToString())
-    if len(small) < len(made.graph.initializer):
-        del made.graph.initializer[:]
-        made.graph.initializer.extend(map(onnx.TensorProto.FromString, small))
+    made = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
+    made.opset_import.extend(proto.opset_import)
+    made.functions.extend(proto.functions)
+    graph = made.graph
+    graph.name = proto.graph.name
+    for field in ("node", "input", "output", "value_info"):
+        getattr(graph, field).extend(getattr(proto.graph, field))
+    declared = {v.name for v in graph.input}
+    for tensor in proto.graph.initializer:
+        external = tensor.data_location == onnx.TensorProto.EXTERNAL
+        small = len(tensor.raw_data) <= SMALL or tensor.data_type == onnx.TensorProto.INT64
+        if small and not external:
+            graph.initializer.append(tensor)
+        elif tensor.name not in declared:
+            dims = list(tensor.dims)
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, dims)
+            graph.input.append(value)
     return made
 
 
-__all__ = ["graphs", "repair", "without_external"]
+__all__ = ["graphs", "repair", "without_weights"]

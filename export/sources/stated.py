@@ -74,6 +74,7 @@ def hugging_face(config: dict[str, Any], how: dict[str, Any]) -> Preprocessing:
         crop_fraction=float(fraction) if fraction and 0 < fraction <= 1 else None,
         interpolation=resample,
         labels=_labels(config.get("id2label")),
+        bgr=bool(how.get("do_flip_channel_order")),
     )
     mean, std = how.get("image_mean"), how.get("image_std")
     if not how or (how.get("do_normalize", True) and (mean is None or std is None)):

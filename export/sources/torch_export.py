@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     import torch
 
 
-def module_to_onnx(module: torch.nn.Module, size: tuple[int, int]) -> tuple[ir.Model, str]:
+def module_to_onnx(
+    module: torch.nn.Module, size: tuple[int, int], channels: int | None = None
+) -> tuple[ir.Model, str]:
     """Export a module by the first of PyTorch's exporters that takes it.
 
     Args:
-        module: in eval mode; its input is [N, C, H, W], C is 1 if its first convolution takes 1.
+        module: in eval mode; its input is [N, C, H, W].
         size: height and width in pixels.
+        channels: C; default: 1 if its first convolution takes 1, else 3.
 
     Returns:
         The model, one input ``input`` with a dynamic first dimension, its weights still the
@@ -41,7 +44,7 @@ def module_to_onnx(module: torch.nn.Module, size: tuple[int, int]) -> tuple[ir.M
 
     parameters = list(module.parameters())
     convolutions = [m for m in module.modules() if hasattr(m, "in_channels")]
-    channels = 1 if convolutions and convolutions[0].in_channels == 1 else 3
+    channels = channels or (1 if convolutions and convolutions[0].in_channels == 1 else 3)
     dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
     example = torch.zeros(2, channels, *size, dtype=dtype)
     said = []

@@ -26,7 +26,7 @@ from ...runtime.files import file_hash
 from ...runtime.maps.explain import enlarged
 from ...runtime.session import Session
 from ..sources.classifier import Classifier
-from ..sources.load import to_onnx
+from ..sources.load import as_exported
 from . import perturb, sample
 from .numbers import Record, number
 from .question import Answer, Maps, Study, Watch
@@ -132,7 +132,7 @@ def _study(
     sampling = sample.draw(arguments, contract, samples, seed)
     source = None
     if classifier is not None:
-        source, _ = to_onnx(classifier, (contract.image.height, contract.image.width))
+        source = as_exported(classifier, contract.image)
     views = sampling.views()
     watch.begin("maps", len(views))
     probability, top, maps, by_class = _explained(session, scorer, sampling, watch.step)

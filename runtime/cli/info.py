@@ -126,7 +126,9 @@ def _report(found: Diagnosis) -> Iterator[str]:
 
 def _lines(contract: Contract) -> list[tuple[str, str]]:
     image, rule, score = contract.image, contract.normalisation, contract.score
-    takes = {"RGB": "RGB", "BGR": "BGR", "grey": "grey"}[image.colour]
+    takes = {"RGB": "RGB", "BGR": "BGR", "grey": "grey"}.get(
+        image.colour, f"{image.channels} bands"
+    )
     resize = "stretched to it"
     if image.resize == "crop":
         resize = f"centre crop, {image.crop_fraction:g} of the shorter side"

@@ -189,7 +189,7 @@ def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
         raise ImageError(f"{where} is empty.", "copy the file again.")
     try:
         with Image.open(file) as image:
-            _check_size(image, where)
+            check_size(image, where)
             return _upright_rgb(image, where)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bomb(str(error).split(", could be")[0], where) from error
@@ -206,7 +206,8 @@ def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
         raise ImageError(f"{where} cannot be read: {error}.", "check the file.") from error
 
 
-def _check_size(image: Image.Image, where: str) -> None:
+def check_size(image: Image.Image, where: str) -> None:
+    """Refuse an image of more pixels than Pillow's limit."""
     # Pillow only warns up to twice its limit; a service would be dead by then.
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:

@@ -12,6 +12,7 @@ from PIL import Image
 from ..arrays import Floats, Index, Pixels
 from ..contract import ImageInput
 from ..errors import ImageError
+from . import bands
 from . import crops as crops_module
 
 Box = tuple[int, int, int, int]
@@ -112,7 +113,7 @@ def prepare(image: Pixels, spec: ImageInput, crops: int = 1) -> Prepared:
     section 4.1) do. Resampling is Pillow's, antialiased, as torchvision's on Pillow images.
 
     Args:
-        image: uint8 [h,w,3] RGB or [h,w,1].
+        image: uint8 [h,w,3] RGB or [h,w,1]; [h,w,C] for a file of other bands.
         spec: the file's input.
         crops: views, 1, 2 or 10.
 
@@ -127,14 +128,19 @@ def prepare(image: Pixels, spec: ImageInput, crops: int = 1) -> Prepared:
     new_height, new_width = frame_height, frame_width
     if spec.resize == "crop":
         new_height, new_width = _cover(height, width, *crops_module.larger_size(spec))
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
-    resized = picture.resize((new_width, new_height), _RESAMPLING[spec.interpolation])
     left, top = round((new_width - frame_width) / 2), round((new_height - frame_height) / 2)
-    resized = resized.crop((left, top, left + frame_width, top + frame_height))
-    pixels = np.asarray(resized if spec.channels == 3 else resized.convert("L"))
-    pixels = pixels.reshape(frame_height, frame_width, spec.channels)
+    box, how = (left, top, left + frame_width, top + frame_height), _RESAMPLING[spec.interpolation]
+    if spec.channels in (1, 3):
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
+        resized = picture.resize((new_width, new_height), how).crop(box)
+        frame = np.asarray(resized)
+        pixels = np.asarray(resized if spec.channels == 3 else resized.convert("L"))
+        pixels = pixels.reshape(frame_height, frame_width, spec.channels)
+    else:
+        pixels = bands.resize(image, (new_width, new_height), how)[box[1] : box[3], box[0] : box[2]]
+        frame = bands.seen(pixels)
     return Prepared(
-        frame=np.asarray(resized),
+        frame=frame,
         views=crops_module.cut(pixels, spec.height, spec.width, crops),
         width=width,
         height=height,

@@ -150,6 +150,11 @@ def ascend(
     how = how or Ascent()
     contract, spec = runner.contract, runner.contract.image
     required(contract, runner.path)
+    if spec.channels not in (1, 3):
+        raise OptionError(
+            f"a class model is a picture, and the file takes {spec.channels} bands.",
+            "give a file that takes RGB or grey.",
+        )
     index = _indices(classes, contract)
     mean = _mean(contract)
     lowest, highest = -mean / 255, 1 - mean / 255
