@@ -141,7 +141,7 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
 
 
 def _prepare(classifier: Classifier, asked: ExportOptions) -> _Prepared:
-    original, exporter = to_onnx(classifier, asked.height_width)
+    original, exporter = to_onnx(classifier, asked.height_width, asked.output_name)
     return _Prepared(original, exporter, *prepare(original, asked.height_width, asked.output_name))
 
 
@@ -205,7 +205,7 @@ def _image_input(dims: tuple[int, ...], asked: ExportOptions, says: Preprocessin
         channels=channels,
         height=height,
         width=width,
-        colour="grey" if channels == 1 else "BGR" if asked.bgr else "RGB",
+        colour="grey" if channels == 1 else "BGR" if asked.bgr or says.bgr else "RGB",
         resize=asked.resize,
         crop_fraction=says.crop_fraction or 0.875,
         interpolation=says.interpolation or "bilinear",

@@ -105,7 +105,7 @@ def _verify(file: Path, source: str, weights: str | None) -> None:
     console = Console(stderr=True)
     with status(console, f"verifying {file}"):
         size = (contract.image.height, contract.image.width)
-        model, _ = to_onnx(classifier, size)
+        model, _ = to_onnx(classifier, size, contract.score.tensor)
         result = check_gradient(made, model, classifier.module, contract)
     if classifier.sha256 != contract.source.sha256:
         _other_source(console)

@@ -22,6 +22,7 @@ class Preprocessing:
     crop_fraction: float | None = None
     interpolation: Literal["bilinear", "bicubic"] | None = None
     labels: tuple[str, ...] | None = None
+    bgr: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,15 @@ import onnx_ir as ir
 
 from ...runtime.errors import ModelError, OptionError
 from ..graph.weights import detach
-from . import torch_source as torch_sources
+from .callables import from_callable
 from .classifier import Classifier, Preprocessing
-from .torch_export import module_to_onnx
+from .huggingface import from_hugging_face
+from .modules import from_object
+from .probe import to_scores
+from .torch_source import from_timm, from_torchvision
+
+NAMED = {"torchvision": from_torchvision, "timm": from_timm, "hf": from_hugging_face}
+"""Sources ``LIBRARY:NAME``, each by what loads it from that text and the weights asked for."""
 
 
 def load(source: Any, weights: str | None = None) -> Classifier:
@@ -36,38 +42,36 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     if isinstance(source, ir.Model):
         return Classifier("model", _digest(source), source)
     if not isinstance(source, str | Path):
-        return torch_sources.from_module(source, type(source).__name__, weights)
+        return from_object(source, type(source).__name__, weights)
     text = str(source)
     if Path(text).is_file() or text.endswith(".onnx"):
         if weights is not None:
             raise OptionError("--weights goes with torch sources only.", "leave --weights out.")
         return _from_file(Path(text))
-    if text.startswith("torchvision:"):
-        return torch_sources.from_torchvision(text, weights)
-    if text.startswith("timm:"):
-        return torch_sources.from_timm(text, weights)
-    if ":" in text:
-        return torch_sources.from_callable(text, weights)
+    library, colon, _ = text.partition(":")
+    if colon:
+        return NAMED.get(library, from_callable)(text, weights)
     raise ModelError(
         f"{text} is no file, and no source of another kind.",
-        "give an .onnx file, torchvision:NAME, timm:NAME, or package.module:callable.",
+        "give an .onnx file, torchvision:NAME, timm:NAME, hf:NAME, or package.module:callable.",
     )
 
 
 def to_onnx(
-    classifier: Classifier, size: tuple[int, int] | None = None
+    classifier: Classifier, size: tuple[int, int] | None = None, output_name: str | None = None
 ) -> tuple[ir.Model, str | None]:
     """The classifier as ONNX; a torch module is exported with a dynamic batch, opset 20.
 
     Args:
         classifier: as loaded.
         size: height and width in pixels for a torch module; default: what the source says.
+        output_name: for a torch module that returns several tensors, the one of the scores.
 
     Returns:
         The model, and which of torch's exporters made it (None: it was ONNX already).
 
     Raises:
-        OptionError: a torch module whose size nobody said.
+        OptionError: a torch module whose size nobody said, or with several outputs.
         ModelError: torch's exporter cannot take the module.
     """
     if classifier.model is not None:
@@ -77,7 +81,7 @@ def to_onnx(
         raise OptionError(
             f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
         )
-    return module_to_onnx(module, size)
+    return to_scores(module, size, output_name)
 
 
 def _from_file(path: Path) -> Classifier:

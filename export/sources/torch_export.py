@@ -39,11 +39,7 @@ def module_to_onnx(module: torch.nn.Module, size: tuple[int, int]) -> tuple[ir.M
     """
     import torch
 
-    parameters = list(module.parameters())
-    convolutions = [m for m in module.modules() if hasattr(m, "in_channels")]
-    channels = 1 if convolutions and convolutions[0].in_channels == 1 else 3
-    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
-    example = torch.zeros(2, channels, *size, dtype=dtype)
+    example = example_of(module, size)
     said = []
     for name, exporter in EXPORTERS.items():
         try:
@@ -55,6 +51,18 @@ def module_to_onnx(module: torch.nn.Module, size: tuple[int, int]) -> tuple[ir.M
     raise ModelError(
         "none of PyTorch's exporters takes the model:\n" + "\n".join(said),
         "export the model to ONNX yourself (any exporter) and give the .onnx file.",
+    )
+
+
+def example_of(module: torch.nn.Module, size: tuple[int, int]) -> torch.Tensor:
+    """Two images [2, C, H, W] as a module takes them, in the dtype of its first weights."""
+    import torch
+
+    convolutions = [m for m in module.modules() if hasattr(m, "in_channels")]
+    channels = 1 if convolutions and convolutions[0].in_channels == 1 else 3
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return torch.zeros(
+        2, channels, *size, dtype=next(floats, torch.float32), device="cpu", requires_grad=False
     )
 
 

@@ -132,7 +132,8 @@ def _study(
     sampling = sample.draw(arguments, contract, samples, seed)
     source = None
     if classifier is not None:
-        source, _ = to_onnx(classifier, (contract.image.height, contract.image.width))
+        size = (contract.image.height, contract.image.width)
+        source, _ = to_onnx(classifier, size, contract.score.tensor)
     views = sampling.views()
     watch.begin("maps", len(views))
     probability, top, maps, by_class = _explained(session, scorer, sampling, watch.step)
