@@ -175,6 +175,12 @@ def test_weights_of_a_file_are_not_written_into_the_callers_module(tmp_path: Pat
     torch.testing.assert_close(loaded(x), other.eval()(x))
 
 
+class Made(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = torch.nn.Tanh()(x)
+        return scores
+
+
 def test_a_stranger_in_training_mode_is_refused(tmp_path: Path) -> None:
     inner = Body()
 
@@ -183,10 +189,17 @@ def test_a_stranger_in_training_mode_is_refused(tmp_path: Path) -> None:
             scores: torch.Tensor = inner(x)
             return scores
 
-    with pytest.raises(ModelError, match="a Body in training mode that is not one of its"):
+    with pytest.raises(
+        ModelError, match=r"a (BatchNorm2d|Dropout) in training mode that is not one of its"
+    ):
         export(Outer(), tmp_path / "m.onnx", size=16)
-    inner.eval()
-    assert export(Outer(), tmp_path / "m.onnx", size=16).contract.verification is not None
+    inner.eval()  # and what is made in a forward pass and computes the same in both modes
+    assert (
+        export(
+            torch.nn.Sequential(Outer(), Made()), tmp_path / "m.onnx", size=16
+        ).contract.verification
+        is not None
+    )
 
 
 def test_lazy_and_meta_modules_are_told(tmp_path: Path) -> None:

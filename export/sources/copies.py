@@ -102,7 +102,7 @@ def without_strangers(module: torch.nn.Module) -> Iterator[None]:
     strangers: list[torch.nn.Module] = []
 
     def watch(part: torch.nn.Module, _: Any) -> None:
-        if part.training and id(part) not in own:
+        if part.training and id(part) not in own and _differs_in_training(part):
             strangers.append(part)
 
     handle = torch.nn.modules.module.register_module_forward_pre_hook(watch)
@@ -116,6 +116,13 @@ def without_strangers(module: torch.nn.Module) -> Iterator[None]:
             "its submodules.",
             "put it in eval mode first, or make it an attribute of the module.",
         )
+
+
+def _differs_in_training(part: torch.nn.Module) -> bool:
+    """Whether training mode matters to it: not to a Softmax made in a forward pass."""
+    layers = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnorm._NormBase)
+    named = type(part).__name__.lower()
+    return isinstance(part, layers) or "drop" in named or "stochastic" in named
 
 
 def digest(module: torch.nn.Module) -> str:

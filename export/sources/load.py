@@ -13,6 +13,7 @@ from ...runtime.errors import ModelError, OptionError
 from ..graph.weights import detach
 from .callables import from_callable
 from .classifier import Classifier, Preprocessing
+from .foreign import by_content
 from .huggingface import from_hugging_face
 from .modules import from_object
 from .probe import to_scores
@@ -37,6 +38,8 @@ def load(source: Any, weights: str | None = None) -> Classifier:
         ModelError: the source cannot be read.
         OptionError: ``weights`` with a source that has them.
     """
+    if type(source).__name__ == "ONNXProgram":  # of torch.onnx.export
+        source = source.model_proto
     if isinstance(source, onnx.ModelProto):
         source = ir.serde.deserialize_model(source)
     if isinstance(source, ir.Model):
@@ -44,6 +47,8 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     if not isinstance(source, str | Path):
         return from_object(source, type(source).__name__, weights)
     text = str(source)
+    if Path(text).is_file() and (read := by_content(Path(text))) is not None:
+        return read(Path(text), weights)
     if Path(text).is_file() or text.endswith(".onnx"):
         if weights is not None:
             raise OptionError("--weights goes with torch sources only.", "leave --weights out.")

@@ -42,7 +42,8 @@ def to_scores(
     chosen.asked, chosen.path = output_name, None
     example = example_of(module, size)
     shape = " x ".join(map(str, example.shape[1:]))
-    with torch.inference_mode(False), torch.no_grad():
+    plainly = torch.autocast("cpu", enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), plainly:
         try:
             with quiet(), without_strangers(chosen):
                 chosen(example)

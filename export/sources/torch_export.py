@@ -55,15 +55,17 @@ def module_to_onnx(module: torch.nn.Module, size: tuple[int, int]) -> tuple[ir.M
 
 
 def example_of(module: torch.nn.Module, size: tuple[int, int]) -> torch.Tensor:
-    """Two images [2, C, H, W] as a module takes them, in the dtype of its first weights."""
+    """Images [N, C, H, W] as a module takes them, in the dtype of its first weights.
+
+    Two, where it takes any number: what is one is easily taken for something that broadcasts.
+    """
     import torch
 
     convolutions = [m for m in module.modules() if hasattr(m, "in_channels")]
     channels = 1 if convolutions and convolutions[0].in_channels == 1 else 3
     floats = (p.dtype for p in module.parameters() if p.is_floating_point())
-    return torch.zeros(
-        2, channels, *size, dtype=next(floats, torch.float32), device="cpu", requires_grad=False
-    )
+    batch = getattr(module, "batch", None) or 2
+    return torch.zeros(batch, channels, *size, dtype=next(floats, torch.float32), device="cpu")
 
 
 def _by_export(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:

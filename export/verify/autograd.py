@@ -30,7 +30,8 @@ def autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Array
     """
     import torch
 
-    with torch.inference_mode(False), torch.enable_grad():
+    plainly = torch.autocast("cpu", enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), plainly:
         pixels = torch.tensor(measured.pixels, dtype=torch.float64, requires_grad=True)
         scores = module_scores(module, pixels, contract)
         if scores.shape != measured.scores.shape:
