@@ -26,7 +26,7 @@ from .options import ExportOptions, Keywords
 from .precision.lower import PRECISIONS, lower
 from .prepare.classifier import computes_in, prepare
 from .sources.classifier import Classifier, Preprocessing
-from .sources.load import load, to_onnx
+from .sources.load import as_run, load, to_onnx
 from .verify.verify import verify
 from .wrap import without_gradient, wrap
 from .write import save, stamp
@@ -114,6 +114,7 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
     files.folder(path.parent)
     classifier = load(source, asked.weights)
     prepared = _prepare(classifier, asked)
+    classifier = as_run(classifier)
     forward, computed_in = len(prepared.model.graph), _computed_in(prepared, asked)
     contract = _differentiate(classifier, prepared, asked, computed_in)
     model = prepared.model

@@ -11,15 +11,18 @@ import json
 import pathlib
 import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...runtime.errors import ModelError
+from ...runtime.errors import BacklitWarning, ModelError
 from .packages import import_or_fix
 from .probe import first_line
+from .torch_export import quiet
 
 State = dict[str, Any]
 
@@ -45,6 +48,26 @@ def read(path: Path) -> State:
     return find(loaded, path)
 
 
+def archive(path: Path) -> str:
+    """What a zip file holds: ``torchscript``, ``program``, ``compiled``, ``pickle``, or nothing."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as file:
+        names = [name.partition("/")[2] or name for name in file.namelist()]
+    for kind, marks in _ARCHIVES.items():
+        if any(mark in name for name in names for mark in marks):
+            return kind
+    return ""
+
+
+_ARCHIVES = {
+    "torchscript": ("constants.pkl",),
+    "compiled": ("aotinductor",),
+    "program": ("models/model.json", "serialized_exported_program.json"),
+    "pickle": ("data.pkl",),
+}
+
+
 def find(loaded: Any, path: Path) -> State:
     """The weights in what a file holds.
 
@@ -54,10 +77,15 @@ def find(loaded: Any, path: Path) -> State:
     if _is_state(loaded):
         return dict(loaded)
     if isinstance(loaded, Mapping):
-        for key in KEYS:
-            inside = loaded.get(key)
-            if isinstance(inside, Mapping) and inside:
-                return find(inside, path)
+        held = [key for key in KEYS if isinstance(loaded.get(key), Mapping) and loaded[key]]
+        if len(held) > 1:
+            warnings.warn(
+                f"{path} holds weights under {', '.join(held)}: those of {held[0]} are taken.",
+                BacklitWarning,
+                stacklevel=2,
+            )
+        if held:
+            return find(loaded[held[0]], path)
         states = [key for key, value in loaded.items() if _is_state(value)]
         if len(states) == 1:
             return dict(loaded[states[0]])
@@ -132,11 +160,11 @@ def fit(state: State, wanted: Sequence[str], path: Path | None = None) -> State:
     if not names or names <= state.keys():
         return state
     bare = {_bare(key): value for key, value in state.items()}
-    if len(bare) == len(state) and names <= bare.keys():
-        return bare
     plain = {_bare(name): name for name in wanted}
     last = min(names)
     for found in (state, bare):
+        if found is bare and len(bare) == len(state) and names <= bare.keys():
+            return bare
         prefixes = [key.removesuffix(last) for key in found if key.endswith(f".{last}")]
         fitting = [p for p in prefixes if all(p + name in found for name in names)]
         if len(fitting) > 1:
@@ -187,7 +215,16 @@ def _some(names: Sequence[str]) -> str:
 def _unpickled(path: Path) -> Any:
     import torch
 
+    kind = archive(path)
     try:
+        if kind in ("torchscript", "program"):  # graphs with weights; neither can run Python
+            with quiet():
+                found: Any = (
+                    torch.jit.load(path, "cpu").state_dict()  # type: ignore[no-untyped-call]
+                    if kind == "torchscript"
+                    else torch.export.load(path).state_dict
+                )
+            return dict(found)
         with torch.serialization.safe_globals(list(_harmless())):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

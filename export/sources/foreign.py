@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...runtime.errors import ModelError, OptionError
+from .checkpoints import archive, read
 from .classifier import Classifier
 from .modules import from_object
 from .packages import import_or_fix
@@ -35,8 +36,8 @@ def by_content(path: Path) -> Reader | None:
         start = file.read(16)
     if start[4:8] == b"ORTM":
         return _ort
-    if zipfile.is_zipfile(path):
-        return _zip(path)
+    if start[:4] == b"PK\x03\x04" and zipfile.is_zipfile(path):
+        return _ARCHIVES.get(archive(path), _other)
     length = int.from_bytes(start[:8], "little")
     if start[8:9] == b"{" and 2 <= length <= path.stat().st_size:
         return _safetensors
@@ -49,22 +50,6 @@ def by_content(path: Path) -> Reader | None:
     return _python if path.suffix == ".py" else None
 
 
-def _zip(path: Path) -> Reader:
-    """torch.save's archives, TorchScript and exported programs are all zip files."""
-    with zipfile.ZipFile(path) as archive:
-        names = [name.partition("/")[2] or name for name in archive.namelist()]
-    if any(name.startswith(("code/", "constants.pkl")) for name in names):
-        return _torchscript
-    if any("aotinductor" in name for name in names):
-        return _compiled
-    if any(name.endswith(("models/model.json", "serialized_exported_program.json"))
-           for name in names):  # fmt: skip
-        return _program
-    if any(name.endswith("data.pkl") for name in names):
-        return _pickle
-    return _other
-
-
 def _torchscript(path: Path, weights: str | None) -> Classifier:
     import_or_fix("torch", "pip install torch")
     import torch
@@ -73,7 +58,7 @@ def _torchscript(path: Path, weights: str | None) -> Classifier:
 
     try:
         with quiet():
-            module = torch.jit.load(path, map_location="cpu")
+            module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:
         raise ModelError(
             f"{path} is TorchScript that this torch cannot load: {first_line(error)}",
@@ -106,8 +91,6 @@ def _program(path: Path, weights: str | None) -> Classifier:
 def _pickle(path: Path, weights: str | None) -> Classifier:
     """A checkpoint as SOURCE: what is in it decides what to say."""
     import_or_fix("torch", "pip install torch")
-    from .checkpoints import read
-
     try:
         state = read(path)
     except ModelError as error:
@@ -120,8 +103,6 @@ def _pickle(path: Path, weights: str | None) -> Classifier:
 
 
 def _safetensors(path: Path, weights: str | None) -> Classifier:
-    from .checkpoints import read
-
     _only_weights(path, read(path))
 
 
@@ -171,3 +152,8 @@ def _python(path: Path, weights: str | None) -> Classifier:
         f"{path} is a Python file, which may define several classifiers.",
         f"say which class or function of it makes the one: {path}:NAME.",
     )
+
+
+_ARCHIVES: dict[str, Reader] = {
+    "torchscript": _torchscript, "program": _program, "compiled": _compiled, "pickle": _pickle,
+}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,17 @@ def to_onnx(
             f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
         )
     return to_scores(module, size, output_name)
+
+
+def as_run(classifier: Classifier) -> Classifier:
+    """A classifier that `to_onnx` has run, with what that showed of its input.
+
+    A module that scales pixels itself takes them as they are: nothing else is to be assumed.
+    """
+    if not getattr(classifier.module, "scales", False) or classifier.says.mean is not None:
+        return classifier
+    says = dataclasses.replace(classifier.says, range="0-255", mean=(0.0,), std=(1.0,))
+    return dataclasses.replace(classifier, says=says)
 
 
 def _from_file(path: Path) -> Classifier:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ...runtime.errors import ModelError, OptionError
+from ...runtime.errors import BacklitError, ModelError, OptionError
 from .copies import twin
 
 Path = tuple[Any, ...]
@@ -31,6 +31,8 @@ class OneOutput(torch.nn.Module):
         asked: the name of the output that holds the scores, where someone said it.
         path: the keys that lead to it, () where the module returns a tensor; None: not known yet.
         batch: how many images the module takes at a time; None: any number.
+        last: the module takes its channels last, [N, H, W, C].
+        scales: it divides its input itself, so that takes pixels in 0..255.
     """
 
     def __init__(self, module: torch.nn.Module, batch: int | None = None) -> None:
@@ -39,6 +41,8 @@ class OneOutput(torch.nn.Module):
         self.asked: str | None = None
         self.path: Path | None = None
         self.batch = batch
+        self.last = False
+        self.scales = False
         self.keyword = _keyword(module)
         self.training = module.training
 
@@ -51,13 +55,41 @@ class OneOutput(torch.nn.Module):
         return torch.cat([self._scores(part) for part in torch.split(filled, self.batch)])[: len(x)]
 
     def _scores(self, x: torch.Tensor) -> torch.Tensor:
-        made = self.module(x) if self.keyword is None else self.module(**{self.keyword: x})
+        made = self._made(x)
         if self.path is None:
             self.path = choose(made, len(x), self.asked)
         for key in self.path:
             made = _get(made, key)
         scores: torch.Tensor = made
         return scores
+
+    def _made(self, x: torch.Tensor) -> Any:
+        x = x.permute(0, 2, 3, 1) if self.last else x
+        return self.module(x) if self.keyword is None else self.module(**{self.keyword: x})
+
+    def settle(self, x: torch.Tensor) -> None:
+        """Run the module on images [N, C, H, W] to see how it takes them and what holds the scores.
+
+        Raises:
+            Exception: what the module raises for the usual layout, if it takes neither.
+        """
+        self.last, self.path = False, None
+        try:
+            self(x)
+        except (RuntimeError, ValueError) as usual:
+            self.last = True
+            try:
+                self(x)
+            except BacklitError:
+                raise
+            except Exception:
+                self.last = False
+                raise usual from None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the module itself takes [N, C, H, W] and returns the scores."""
+        return self.path == () and self.keyword is None and self.batch is None and not self.last
 
     @property
     def name(self) -> str | None:
@@ -67,7 +99,7 @@ class OneOutput(torch.nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> OneOutput:
         """A copy with tensors of its own, also of modules that ``copy.deepcopy`` refuses."""
         new = OneOutput(twin(self.module, share=False), self.batch)
-        new.asked, new.path = self.asked, self.path
+        new.asked, new.path, new.last = self.asked, self.path, self.last
         memo[id(self)] = new
         return new
 

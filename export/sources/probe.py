@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import BacklitError, ModelError
@@ -39,26 +40,64 @@ def to_scores(
     from .one_output import OneOutput
 
     chosen = module if isinstance(module, OneOutput) else OneOutput(module)
-    chosen.asked, chosen.path = output_name, None
+    chosen.asked = output_name
     example = example_of(module, size)
     shape = " x ".join(map(str, example.shape[1:]))
     plainly = torch.autocast("cpu", enabled=False)
     with torch.inference_mode(False), torch.no_grad(), plainly:
         try:
             with quiet(), without_strangers(chosen):
-                chosen(example)
+                chosen.settle(example)
         except BacklitError:
             raise
         except Exception as error:
+            if _runs(chosen, example.to(torch.uint8)):
+                raise ModelError(
+                    "the module takes uint8 images alone, which have no gradient.",
+                    "let it take floats in 0..255 as well, such as with x = x.float().",
+                ) from error
             raise ModelError(
                 f"the module cannot run on images of {shape}: {first_line(error)}",
                 "check --size, and that the module takes float images [N, C, H, W] alone.",
             ) from error
-        plain = chosen.path == () and chosen.keyword is None and chosen.batch is None
-        model, exporter = module_to_onnx(chosen.module if plain else chosen, size)
+        model, exporter = module_to_onnx(chosen.module if chosen.plain else chosen, size)
+    chosen.scales = _divides(model)
     if chosen.name is not None:
         _rename(model, chosen.name)
     return model, exporter
+
+
+def _runs(module: torch.nn.Module, images: torch.Tensor) -> bool:
+    try:
+        with quiet():
+            module(images)
+    except Exception:
+        return False
+    return True
+
+
+_WAITING = ("Cast", "Transpose", "Identity", "Reshape", "Unsqueeze", "Sub", "Add", "Mul", "Div")
+_PIXELS = 20  # a divisor above it is 255, 127.5, or a standard deviation of pixels in 0..255
+
+
+def _divides(model: ir.Model) -> bool:
+    """Whether the first that happens to the images is a division that pixels in 0..255 want."""
+    value = model.graph.inputs[0]
+    while len(value.uses()) == 1:
+        (use,) = value.uses()
+        node = use.node
+        if node.op_type not in _WAITING:
+            return False
+        if node.op_type in ("Mul", "Div"):
+            other = node.inputs[1] if node.inputs[0] is value else node.inputs[0]
+            tensor = None if other is None else ir.convenience.get_const_tensor(other)
+            if tensor is None:
+                return False
+            by = np.abs(tensor.numpy().astype(np.float64))
+            if (by >= _PIXELS if node.op_type == "Div" else by * _PIXELS <= 1).all():
+                return True
+        value = node.outputs[0]
+    return False
 
 
 def first_line(error: BaseException) -> str:
