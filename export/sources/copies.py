@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,7 +57,9 @@ def twin(module: torch.nn.Module, share: bool) -> torch.nn.Module:
             if isinstance(value, torch.Tensor) and id(value) not in memo:
                 memo[id(value)] = value.detach().cpu().clone()
     try:
-        return copy.deepcopy(module, dict(memo))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return copy.deepcopy(module, dict(memo))
     except Exception:  # whatever a user's attributes raise
         return _rebuilt(module, memo, {})
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ...runtime.errors import ModelError, OptionError
+from ...runtime.errors import ModelError
 from .checkpoints import archive, read
 from .classifier import Classifier
 from .modules import from_object
@@ -73,10 +73,6 @@ def _program(path: Path, weights: str | None) -> Classifier:
 
     from .torch_export import quiet
 
-    if weights is not None:
-        raise OptionError(
-            "--weights goes with modules; an exported program has its own.", "leave --weights out."
-        )
     try:
         with quiet():
             program = torch.export.load(path)
@@ -85,7 +81,7 @@ def _program(path: Path, weights: str | None) -> Classifier:
             f"{path} is an exported program that this torch cannot load: {first_line(error)}",
             "save it with this version of torch, or give the module in Python.",
         ) from error
-    return from_object(program, path.name, None)
+    return from_object(program, path.name, weights)
 
 
 def _pickle(path: Path, weights: str | None) -> Classifier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import ModelError
+from ...runtime.errors import ModelError, OptionError
 from .checkpoints import read, set_weights
 from .classifier import Classifier, Preprocessing
 from .huggingface import of_config
@@ -27,6 +27,11 @@ def from_object(source: Any, name: str, weights: str | None) -> Classifier:
     if isinstance(source, OneOutput):  # of an earlier export
         return classifier(source, type(source.module).__name__, Preprocessing())
     if isinstance(source, torch.export.ExportedProgram):
+        if weights is not None:
+            raise OptionError(
+                "--weights goes with modules; an exported program has its own.",
+                "leave --weights out.",
+            )
         return _from_program(source, name)
     source = _unwrapped(source)
     if not isinstance(source, torch.nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,11 @@ def module_scores(module: Any, pixels: Any, contract: Contract) -> Any:
     x = preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
     for dtype in (torch.float64, torch.float32):  # the second where a module's own code insists
         try:
-            copied = copy.deepcopy(module)
-            copied = copied.double() if dtype == torch.float64 else copied.float()
-            scores = copied(x.to(dtype))
+            with warnings.catch_warnings():  # of what a user's module is made of
+                warnings.simplefilter("ignore")
+                copied = copy.deepcopy(module)
+                copied = copied.double() if dtype == torch.float64 else copied.float()
+                scores = copied(x.to(dtype))
             return scores.double().reshape(len(x), -1)
         except Exception as error:
             said = error
