@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from .runtime.maps.integrated_gradients import IntegratedGradients
     from .runtime.maps.kinds import KINDS
     from .runtime.maps.smoothgrad import SmoothGrad
-    from .runtime.results import Localization, Saliency
+    from .runtime.output.pandas_table import to_pandas
+    from .runtime.results import Localization, Results, Saliency
     from .runtime.session import Session
 
     __version__: str
@@ -60,6 +61,7 @@ __all__ = [
     "OutputError",
     "ProviderError",
     "Recipe",
+    "Results",
     "Saliency",
     "Session",
     "SmoothGrad",
@@ -68,6 +70,7 @@ __all__ = [
     "__version__",
     "differentiate",
     "export",
+    "to_pandas",
 ]
 
 _HOMES = {
@@ -76,7 +79,8 @@ _HOMES = {
     ".runtime.maps.integrated_gradients": ("IntegratedGradients",),
     ".runtime.maps.kinds": ("KINDS",),
     ".runtime.maps.smoothgrad": ("SmoothGrad",),
-    ".runtime.results": ("Localization", "Saliency"),
+    ".runtime.output.pandas_table": ("to_pandas",),
+    ".runtime.results": ("Localization", "Results", "Saliency"),
     ".runtime.session": ("Session",),
     ".runtime.errors": tuple(name for name in __all__ if name.endswith(("Error", "Warning"))),
 }

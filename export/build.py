@@ -25,6 +25,7 @@ from .optimise import optimise
 from .options import ExportOptions, Keywords
 from .precision.lower import PRECISIONS, lower
 from .prepare.classifier import computes_in, prepare
+from .prepare.scores import Choice
 from .sources.classifier import Classifier, Preprocessing
 from .sources.load import as_run, load, to_onnx
 from .verify.verify import verify
@@ -53,6 +54,8 @@ class ExportReport:
         seconds: for the whole export.
         verify_seconds: verification's share of them.
         refused: nodes that TensorRT would refuse, with the reason (empty: none).
+        candidates: the tensors that could hold the scores, in words, the chosen one first.
+        notes: what you should know of the choices that were made for you.
     """
 
     path: Path
@@ -63,6 +66,8 @@ class ExportReport:
     seconds: float
     verify_seconds: float
     refused: tuple[str, ...]
+    candidates: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +78,7 @@ class _Prepared:
         original: as ONNX, unchanged; verification measures it.
         exporter: which of torch's exporters made it; None: it was ONNX already.
         model: normalised, with its ``image`` and its unnormalised ``scores``.
-        left_out: operators after the scores.
+        choice: how the scores were chosen.
     """
 
     original: ir.Model
@@ -81,7 +86,7 @@ class _Prepared:
     model: ir.Model
     image: ir.Value
     scores: ir.Value
-    left_out: tuple[str, ...]
+    choice: Choice
 
 
 def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords]) -> ExportReport:
@@ -138,12 +143,17 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
         seconds=time.perf_counter() - started,
         verify_seconds=verify_seconds,
         refused=tuple(audit(model.graph)),
+        candidates=prepared.choice.candidates,
+        notes=prepared.choice.notes,
     )
 
 
 def _prepare(classifier: Classifier, asked: ExportOptions) -> _Prepared:
     original, exporter = to_onnx(classifier, asked.height_width, asked.output_name)
-    return _Prepared(original, exporter, *prepare(original, asked.height_width, asked.output_name))
+    labels = classifier.says.labels if asked.labels is None else asked.labels
+    count = None if labels is None else len(labels)
+    found = prepare(original, asked.height_width, asked.output_name, count)
+    return _Prepared(original, exporter, *found)
 
 
 def _computed_in(prepared: _Prepared, asked: ExportOptions) -> schema.Precision:
@@ -174,7 +184,7 @@ def _differentiate(
     says = classifier.says
     spec = _image_input(static(prepared.image, 1), asked, says)
     normalisation = _normalisation(spec.channels, asked, says)
-    score_name = prepared.scores.name or ""
+    choice, tensor = prepared.choice, str(prepared.choice.scores.name)  # before wrap renames it
     wrapped = wrap(
         prepared.model.graph, prepared.image, prepared.scores, spec, normalisation,
         asked.map_names, asked.rewrites, asked.relu,
@@ -190,7 +200,13 @@ def _differentiate(
         source=Source(classifier.name, classifier.sha256, prepared.exporter),
         image=spec,
         normalisation=normalisation,
-        score=Score(wrapped.classes, score_name, prepared.left_out),
+        score=Score(
+            wrapped.classes,
+            tensor,
+            choice.left_out,
+            choice.box_axis,
+            choice.candidates if len(choice.candidates) > 1 else (),
+        ),
         maps=wrapped.maps,
         relu=asked.relu,
         precision=computed_in,

@@ -45,7 +45,8 @@ class ExportOptions:
             paper's; ``gradient`` [N,K,C,H,W], unreduced; ``features``, ``gradcam``, ``layercam``
             [N,K,h,w], made of feature maps. Without the first two nothing is computed back to the
             pixels.
-        output_name: the model's output that holds the scores; None: the first float one.
+        output_name: the tensor that holds the scores, an output of the model or one inside it;
+            None: what evidence speaks for, and an error where it speaks for several.
         relu: the backward rule of rectifiers: ``gradient``, the true one; ``deconvnet`` and
             ``guided``, for pictures.
         weights: a torch state dict for torch sources.

@@ -20,6 +20,7 @@ from .autodiff.merged import emitter
 from .autodiff.ops import Ops
 from .autodiff.rectifiers import Rectifier
 from .graph.rewrites import PORTABLE
+from .graph.shapes import classes_of
 from .graph.values import BATCH, shape_of
 from .maps.grids import Grid, coarsening
 from .maps.row import FileMap
@@ -59,7 +60,7 @@ def wrap(
     Args:
         graph: the classifier, normalised; changed in place.
         image: its float32 input, [N, C, H, W].
-        scores: its unnormalised scores, [N, classes] or [N, classes, 1, 1].
+        scores: its unnormalised scores: [N, classes], [N], or with more axes of length 1.
         spec, normalisation, maps: the interface wanted. Maps of features are left out where the
             classifier has none.
         on: names of the rewrites wanted.
@@ -87,7 +88,7 @@ def wrap(
 
     op = emitter(graph, lead.outputs[0], on, prefix="classes", relu=relu)
     classes = _classes(scores)
-    flat = op.Reshape(scores, [-1, classes]) if len(shape_of(scores)) > 2 else scores
+    flat = op.Reshape(scores, [-1, classes]) if len(shape_of(scores)) != 2 else scores
     dtype = scores.dtype or ir.DataType.FLOAT
     flat.dtype, flat.shape = dtype, ir.Shape([BATCH, classes])
     score_output = flat
@@ -141,12 +142,14 @@ def _free_names(graph: ir.Graph) -> None:
 def _classes(scores: ir.Value) -> int:
     """How many classes there are scores of."""
     dims = shape_of(scores)
-    if len(dims) < 2 or dims[1] is None or any(d != 1 for d in dims[2:]):
+    classes = classes_of(dims)
+    if classes is None:
         raise ModelError(
             f"the scores {scores.name!r} have shape {list(dims)}; expected [N, classes].",
-            "name another output of the model, or export it with its classification head.",
+            "name another tensor of the model with --output-name, or export it with its "
+            "classification head.",
         )
-    return dims[1]
+    return classes
 
 
 def _resolved(op: Ops, class_index: ir.Value, scores: ir.Value, classes: int) -> ir.Value:

@@ -85,11 +85,17 @@ class Score:
         classes: number of classes.
         tensor: name of the tensor in the source graph.
         left_out: operators after it that are left out of score and gradient (``Softmax``).
+        box_axis: which axis of the tensor is that of a detector's boxes, 1 or 2: the score of a
+            class is the maximum along it; None: the tensor has one number per class.
+        candidates: the tensors among which it was chosen, in words, the chosen one first; empty
+            where there was no choice.
     """
 
     classes: int
     tensor: str
     left_out: tuple[str, ...] = ()
+    box_axis: int | None = None
+    candidates: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

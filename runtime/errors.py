@@ -126,7 +126,7 @@ class ImageError(BacklitError):
         >>> import backlit
         >>> session = backlit.Session("tiny.backlit.onnx")
         >>> try:
-        ...     session.saliency("absent.jpg")
+        ...     session.saliency("absent.jpg", errors="raise")
         ... except backlit.ImageError as error:
         ...     print(error.problem)
         absent.jpg does not exist.

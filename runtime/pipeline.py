@@ -23,7 +23,7 @@ from .backend.providers.table import PROVIDERS
 from .errors import ImageError, OptionError
 from .images import crops as crops_module
 from .images import prepare as preparing
-from .images.load import Source, load
+from .images.load import Frame, Source, fetched, load, name_of
 from .maps.explain import explain
 from .maps.kind import Kind
 from .maps.kinds import AnyKind, get_kind
@@ -131,9 +131,14 @@ def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Resul
     """
     found = result.value
     if found is None:
-        return Result(result.index, result.image, None, result.error)
+        return Result(
+            result.index, result.image, None, result.error, video_frame=result.video_frame
+        )
     value = boxes_of(found, recipe, masks)
-    return Result(result.index, result.image, value, None, found.prepared, result.picture)
+    return Result(
+        result.index, result.image, value, None, found.prepared, result.picture,
+        result.video_frame, result.source,
+    )  # fmt: skip
 
 
 def boxes_of(found: Saliency, recipe: Recipe, masks: bool = True) -> Localization:
@@ -165,6 +170,9 @@ def boxes_of(found: Saliency, recipe: Recipe, masks: bool = True) -> Localizatio
         maps=found.maps,
         map=found.map,
         recipe=recipe.name,
+        prepared=prepared,
+        video_frame=found.video_frame,
+        source=found.source,
     )
 
 
@@ -201,14 +209,17 @@ def _decode(
 
     def decode(numbered: tuple[int, Source]) -> Result[Saliency]:
         index, source = numbered
-        name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+        name, number = name_of(source), source.number if isinstance(source, Frame) else None
         try:
+            source = fetched(source)  # once: pictures are drawn from what came
             pixels = load(source)
             prepared = preparing.prepare(pixels, spec, crops)
         except ImageError as error:
-            return Result(index, name, None, error)
+            return Result(index, name, None, error, video_frame=number)
         picture = preparing.shrink(pixels, keep) if keep else None
-        return Result(index, name, None, None, prepared, picture)
+        if isinstance(source, str | os.PathLike):
+            source = os.path.abspath(source)  # found again from another folder, too
+        return Result(index, name, None, None, prepared, picture, number, source)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="backlit-decode") as pool:
         yield from ahead(pool, decode, _numbered(sources), max(1, batch // crops) + workers)
@@ -304,6 +315,8 @@ def _explain_group(
             maps=maps,
             map=kind.name,
             prepared=prepared,
+            video_frame=result.video_frame,
+            source=result.source,
         )
         yield dataclasses.replace(result, value=value)
 

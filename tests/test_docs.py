@@ -149,7 +149,8 @@ def check_results(page: Path, names: dict[str, object]) -> None:
     if page.name in ("README.md", "serving.md"):
         assert np.asarray(names["saliency"]).shape == (1, 2, 96, 96)
     if page.name == "notebook.md":
-        assert len(np.unique(np.asarray(names["shade"]))) > 30
+        assert len(np.unique(np.asarray(names["over"]))) > 30
+        assert np.asarray(names["at_size"]).max() > 0
 
 
 def test_the_python_of_the_readme_stands_alone(folder: Path) -> None:

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from support import zoo
 
 NETWORKS = {
-    "alexnet": 224, "vgg16": 224, "vgg16_bn": 224, "resnet18": 224, "resnet50": 224,
+    "alexnet": 224, "vgg16_bn": 224, "resnet18": 224, "resnet50": 224,
     "squeezenet1_1": 224, "densenet121": 224, "googlenet": 224, "inception_v3": 299,
     "mobilenet_v2": 224, "mobilenet_v3_small": 224, "efficientnet_b0": 224,
     "shufflenet_v2_x1_0": 224, "mnasnet1_0": 224, "regnet_y_400mf": 224,

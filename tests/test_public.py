@@ -119,7 +119,9 @@ def test_without_the_extra(tmp_path: Path) -> None:
         ("backlit.export('a', 'b', size=224, maps='saliency')", ""),
         ("backlit.export('a', 'b', sise=224)", 'Unexpected keyword argument "sise"'),
         ("backlit.export('a', 'b', size='224')", 'Argument "size"'),
-        ("reveal_type(backlit.Session('a').localize('b'))", "list[backlit.runtime.results.Loc"),
+        ("reveal_type(backlit.Session('a').localize('b'))", "Results[backlit.runtime.results.Loc"),
+        ("reveal_type(backlit.Session('a').localize('b')[0].boxes)", "tuple["),
+        ("backlit.Session('a').localize('b')[0].boxen", 'has no attribute "boxen"'),
         ("reveal_type(backlit.RECIPES)", "dict[str, backlit.runtime.boxes.recipes.Recipe]"),
     ],
 )

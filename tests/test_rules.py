@@ -87,7 +87,7 @@ def test_float32_gradient_in_onnx_runtime(case: Case) -> None:
 def directional(session: ort.InferenceSession, case: Case, wrt: str, seeds: Array) -> Array:
     """Central differences in float32, for operators that only ONNX Runtime implements right."""
     feed = case.feed(np.float32)
-    x, step = feed[wrt], 1e-2
+    x, step = feed[wrt], case.step
     result = np.empty((K, *x.shape))
     for index in np.ndindex(*x.shape):
         up, down = x.copy(), x.copy()

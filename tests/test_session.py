@@ -362,9 +362,9 @@ def test_impossible_options(session, options):
         session.saliency(pixels(1), **options)
 
 
-def test_bad_image_is_an_image_error(session, tmp_path):
+def test_bad_image_is_an_image_error_where_that_is_wanted(session, tmp_path):
     with pytest.raises(ImageError, match=r"no\.png does not exist"):
-        session.saliency([pixels(1)[0], tmp_path / "no.png"])
+        session.saliency([pixels(1)[0], tmp_path / "no.png"], errors="raise")
 
 
 # pipeline

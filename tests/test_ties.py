@@ -171,22 +171,64 @@ def test_resize_equals_torch(mode: str) -> None:
     np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("padding", ["zeros", "border"])
-def test_sampling_exactly_at_pixels(padding: str) -> None:
+@pytest.mark.parametrize("aligned", [1, 0])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_sampling_exactly_at_pixels(padding: str, mode: str, aligned: int) -> None:
+    """And at the borders, and outside of them; where they are not aligned, between pixels too."""
     rng = np.random.default_rng(0)
-    places = rng.choice([-1, -0.5, 0, 0.5, 1], (2, 4, 3, 2)).astype(np.float32)
-    feed = {"x": rng.standard_normal((2, 3, 5, 5)).astype(np.float32), "y": places}
+    n, choices = (5, [-1, -0.5, 0, 0.5, 1, -1.5, 2])
+    if not aligned:
+        n, choices = (4, [-0.75, -0.25, 0, 0.25, 0.75, -1.25, 1])
+        # ONNX rounds before it reflects, PyTorch after: 4.5 is pixel 3 of four, or 2.
+        choices += [] if mode == "nearest" else [1.5]
+    places = rng.choice(choices, (2, 4, 3, 2)).astype(np.float32)
+    feed = {"x": rng.standard_normal((2, 3, n, n)).astype(np.float32), "y": places}
     sample = case(
-        "GridSample", (2, 3, 5, 5), second=(2, 4, 3, 2), padding_mode=padding, align_corners=1
+        "GridSample", (2, 3, n, n), second=(2, 4, 3, 2), padding_mode=padding,
+        align_corners=aligned, mode=mode, opset=16,
     )  # fmt: skip
     seed = rng.standard_normal((1, 2, 3, 4, 3)).astype(np.float32)
     x, grid = (torch.tensor(v, requires_grad=True) for v in feed.values())
-    y = F.grid_sample(x, grid, "bilinear", padding, align_corners=True)
+    y = F.grid_sample(x, grid, mode, padding, align_corners=bool(aligned))
     y.backward(torch.tensor(seed[0]))
     for wrt, tensor in (("x", x), ("y", grid)):
         made = differentiate(sample.model(np.float32), wrt=wrt, seed="seed")
         found = run(made, feed | {"seed": seed})
-        np.testing.assert_allclose(found[0], tensor.grad.numpy(), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found[0], tensor.grad.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", ["GRU", "RNN", "LSTM"])
+def test_recurrent_layers_equal_torch(kind: str, both: bool) -> None:
+    """ReLU's kink included: zeros in the sequence, no bias."""
+    torch.manual_seed(0)
+    how = {"nonlinearity": "relu"} if kind == "RNN" else {}
+    layer = getattr(torch.nn, kind)(5, 3, bidirectional=both, bias=False, **how).double()
+    values = np.random.default_rng(0).standard_normal((4, 2, 5))
+    values[:, 1] = 0
+    x = torch.tensor(values, requires_grad=True)
+    y, _ = layer(x)
+    seed = np.random.default_rng(1).standard_normal((4, 1 + both, 2, 3)).astype(np.float32)
+    y.backward(torch.tensor(seed).double().permute(0, 2, 1, 3).reshape(y.shape))
+    order = {"GRU": [1, 0, 2], "RNN": [0], "LSTM": [0, 3, 1, 2]}[kind]
+    ends = ["", "_reverse"][: 1 + both]
+
+    def weights(name: str) -> Array:
+        found = [getattr(layer, f"weight_{name}_l0{end}").detach().numpy() for end in ends]
+        return np.stack(
+            [np.concatenate([np.split(v, len(order))[i] for i in order]) for v in found]
+        )
+
+    attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
+    attributes |= {"activations": ["Relu"] * (1 + both)} if kind == "RNN" else {}
+    made = case(
+        kind, values.shape, weights("ih"), weights("hh"), hidden_size=3,
+        direction="bidirectional" if both else "forward", **attributes,
+    )  # fmt: skip
+    made = differentiate(made.model(np.float32), seed="seed")
+    found = run(made, {"x": values.astype(np.float32), "seed": seed[None]})
+    np.testing.assert_allclose(found[0], x.grad.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_zero_to_a_power_and_zero_norm() -> None:

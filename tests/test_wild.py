@@ -17,7 +17,7 @@ from backlit.export import differentiate, export, write
 from backlit.export.graph.protos import with_output
 from backlit.export.rules import pooling
 from backlit.runtime import Session
-from backlit.runtime.errors import ModelError, VerificationError
+from backlit.runtime.errors import ModelError, OptionError, VerificationError
 from onnx import TensorProto, helper, numpy_helper
 from support import small
 
@@ -113,7 +113,7 @@ def test_the_output_that_looks_like_scores_is_taken_unless_one_is_named(tmp_path
     assert report.contract.score.tensor == "logits"
     report = export(model, tmp_path / "m.onnx", output_name="f")
     assert (report.contract.score.tensor, report.contract.score.classes) == ("f", 144)
-    with pytest.raises(ModelError, match="choose one of: a, logits, f"):
+    with pytest.raises(OptionError, match="choose one of: a, logits, f"):
         export(model, tmp_path / "m.onnx", output_name="nothing")
 
 

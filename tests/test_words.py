@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import onnx
 import pytest
 from backlit.export.maps.table import MAPS
 from backlit.runtime.cli import COMMANDS, main
@@ -18,6 +19,7 @@ NAMES = {  # what may begin a sentence with a capital: names
     "ONNX", "TensorRT", "TensorRT's", "NVIDIA", "NVIDIA's", "OpenCV", "OpenVINO", "CUDA",
     "GridSample", "Integrated", "SmoothGrad", "DLPack", "COCO", "VOC", "SVG", "EPContext",
 }  # fmt: skip
+OPERATORS = {schema.name for schema in onnx.defs.get_all_schemas()}
 FOREIGN = {"TypeError", "ValueError", "AttributeError", "RuntimeError", "ImportError", "OSError"}
 PASTED = re.compile(r"(backlit|pip install) [^ ].*[^ .,;]$")  # a fix may end with a command
 
@@ -105,7 +107,7 @@ def test_errors_are_found() -> None:
 @pytest.mark.parametrize(("where", "problem", "fix"), ERRORS, ids=[e[0] for e in ERRORS])
 def test_an_error_says_what_is_wrong_and_what_mends_it(where: str, problem: str, fix: str) -> None:
     first = problem.split()[0].strip("'\"`:,")
-    assert problem == "{}" or not first[0].isupper() or first in NAMES, problem
+    assert problem == "{}" or not first[0].isupper() or first in NAMES | OPERATORS, problem
     assert problem.endswith((".", "{}")), problem
     assert not fix[0].isupper() or fix.split()[0] in NAMES, fix
     assert fix.endswith((".", "{}", ").")) or PASTED.search(fix), fix

@@ -80,10 +80,17 @@ def unsupported(nodes: Sequence[ir.Node]) -> UnsupportedOperatorError:
         kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
         by_type.setdefault(kind, []).append(node.name or "(unnamed)")
     lines = [f"  {kind} ({len(names)}): {', '.join(names)}" for kind, names in by_type.items()]
-    return UnsupportedOperatorError(
-        "no backward rule for these operators between image and scores:\n" + "\n".join(lines),
+    fix = (
         "replace them in the model, or add a rule (docs/adding-an-operator.md); "
-        "`backlit ops` lists the operators that have one.",
+        "`backlit ops` lists the operators that have one."
+    )
+    if all(node.domain.startswith("com.microsoft") for node in nodes):
+        fix = (
+            "they are ONNX Runtime's own: give the file from before its optimiser or its quantiser "
+            "(QDQ format is taken), or an export without them."
+        )
+    return UnsupportedOperatorError(
+        "no backward rule for these operators between image and scores:\n" + "\n".join(lines), fix
     )
 
 

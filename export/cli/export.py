@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 import onnx
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ...runtime.contract import Relu
@@ -114,7 +115,9 @@ Examples:
     help="Backward rule of ReLUs: the true gradient, or what deconvnet and guided backpropagation "
     "make of it, for pictures.",
 )  # fmt: skip
-@click.option("--output-name", help="Which output of the model holds the scores.")
+@click.option(
+    "--output-name", help="Which tensor of the model holds the scores: an output, or one inside."
+)
 @click.option("--weights", help="A state dict for torch sources ('random' for torchvision).")
 @click.option(
     "--precision", type=click.Choice(["fp16", "bf16"]),
@@ -217,6 +220,8 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
     verified = contract.verification
     table.add_row("gradient", "not verified" if verified is None else describe(verified))
     console.print(table)
+    for line in report.notes:
+        console.print("[yellow]note:[/]", escape(line), soft_wrap=True)
     for line in report.refused[:5]:
         console.print(f"[yellow]note:[/] TensorRT would refuse {line}")
     if contract.normalisation.assumed and image.dtype == "uint8":

@@ -16,6 +16,9 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from ...runtime.errors import ModelError
+from .protos import reads
+
 LARGE = 1_900_000_000  # bytes of weights; with the graph they must fit into 2^31
 SMALL = 1000  # bytes; axes and shapes, which converters and shape inference read
 
@@ -39,7 +42,7 @@ class Detached:
 
 def detach(model: ir.Model) -> Detached:
     """Serialise a model without its weights; the model stays as it is."""
-    inside(model, SMALL)
+    inside(model, SMALL)  # where a proto without a folder could not be followed to its files
     weights = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
@@ -60,11 +63,17 @@ def detach(model: ir.Model) -> Detached:
 
 
 def inside(model: ir.Model, largest: float = math.inf) -> None:
-    """Make external tensors of up to so many bytes part of the model."""
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and tensor.nbytes <= largest:
-            value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    """Make external tensors of up to so many bytes part of the model.
+
+    All of int64 too, and those of graphs inside nodes: `detach` leaves these where they are.
+    """
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            tensor, within = value.const_value, graph is not model.graph
+            if isinstance(tensor, ir.ExternalTensor) and (
+                within or tensor.nbytes <= largest or tensor.dtype == ir.DataType.INT64
+            ):
+                value.const_value = ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
 
 
 def attach(proto: onnx.ModelProto, weights: Mapping[str, ir.TensorProtocol]) -> ir.Model:
@@ -89,10 +98,20 @@ def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in model.weights.values()]
-    options.add_external_initializers(list(model.weights), values)
+    # ONNX Runtime forgets what no node reads, and then misses it.
+    read = set().union(*map(reads, model.proto.graph.node))
+    weights = {name: tensor for name, tensor in model.weights.items() if name in read}
+    values = [ort.OrtValue.ortvalue_from_numpy(array(t)) for t in weights.values()]
+    options.add_external_initializers(list(weights), values)
     data = model.proto.SerializeToString()
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        said = str(error).strip().splitlines()[0].rpartition(" : ")[2]
+        raise ModelError(
+            f"ONNX Runtime cannot run the model: {said}",
+            "run it in ONNX Runtime by itself; if it runs there, please report the model.",
+        ) from error
 
 
 def array(tensor: ir.TensorProtocol) -> np.ndarray[Any, Any]:

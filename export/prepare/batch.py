@@ -1,202 +1,36 @@
-"""What follows the batch in a graph, and what does not.
+"""Nodes that work on a batch of any length, and what does not follow it as constants.
 
-One walk through the graph, with a number for the batch that occurs nowhere else, tells the shape of
-every tensor and the value of every shape computation. What does not follow the batch becomes a
-constant. Where a file has fixed the batch, its exporter wrote it into constants (targets of
-Reshape and Expand, sizes of Resize, a class token repeated for it): those take it from the image.
+Where a file has fixed the batch, its exporter wrote it into constants (targets of Reshape and
+Expand, sizes of Resize, a class token repeated for it): those take it from the image. Where it is
+dynamic, what takes the whole batch (a Slice from end to end) does not ask for its length.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
-import onnx
-import onnx.reference
 import onnx_ir as ir
 
-from ..autodiff.ops import Ops
-from ..graph.values import attribute, constant
-from ..graph.weights import SMALL
-
-MARK = 1_000_003  # a prime: a length it divides is the batch's, times what it divides into
-Dims: TypeAlias = list[int]
-Mend: TypeAlias = Callable[["Walk", ir.Node, Dims], None]
-
-MENDS: dict[str, Mend] = {}
+from ..graph.values import attribute
+from .walk import MARK, SHAPED_AS_INPUT, Dims, Walk, follows, mends, with_batch
 
 
-def mends(*op_types: str) -> Callable[[Mend], Mend]:
-    """Register what an operator's node needs, given the shape of its first batched input."""
-
-    def register(mend: Mend) -> Mend:
-        MENDS.update(dict.fromkeys(op_types, mend))
-        return mend
-
-    return register
-
-
-class Walk:
-    """Shapes with the batch marked, and constants that are put in its stead.
-
-    Attributes:
-        image: the input whose first length is the batch.
-        old: what it is fixed to, and must be freed from; None: it is dynamic already.
-        changed: a value was made a constant.
-    """
-
-    def __init__(self, model: ir.Model, image: ir.Value, old: int | None = None) -> None:
-        self.image, self.old, self.changed, self._model = image, old or 1, False, model
-        self._mends = MENDS if old is not None else {}
-        self._types: dict[ir.Value, onnx.TypeProto] = {}
-        self._values: dict[ir.Value, np.ndarray[Any, Any]] = {}  # shapes, and what is made of them
-        self._within: dict[ir.Value, int] = {}  # of the batched length: the part outside the batch
-        self._version = model.opset_imports.get("", 20)
-
-    @functools.cached_property
-    def op(self) -> Ops:
-        """Emits what a mend needs."""
-        return Ops(self._model.graph, 1, prefix="free_batch")
-
-    def dims(self, value: ir.Value | None) -> Dims | None:
-        """A tensor's shape, the batch marked; None where it is unknown."""
-        if value is None or value not in self._types:
-            return None
-        shape = self._types[value].tensor_type
-        return [d.dim_value for d in shape.shape.dim] if shape.HasField("shape") else None
-
-    def fixed(self, value: ir.Value | None) -> np.ndarray[Any, Any] | None:
-        """A small tensor's value; None where it is unknown, or follows the batch already."""
-        known = None if value is None else self._values.get(value)
-        follows = known is not None and ((known != 0) & (known % MARK == 0)).any()
-        return None if follows else known
-
-    def axis(self, value: ir.Value | None) -> int | None:
-        """Which axis of a tensor holds the batch."""
-        found = [i for i, d in enumerate(self.dims(value) or ()) if d and d % MARK == 0]
-        return found[0] if found else None
-
-    def before(self, dims: Sequence[int]) -> Dims:
-        """The shape that it was with the fixed batch."""
-        return [d // MARK * self.old if d % MARK == 0 else d for d in dims]
-
-    def outside(self, value: ir.Value | None) -> int:
-        """How many slices of a tensor, in row-major order, lie outside its batch."""
-        axis = self.axis(value) or 0
-        within = 1 if value is None else self._within.get(value, 1)
-        return math.prod(self.before(self.dims(value) or [])[:axis]) * within
-
-    def put(self, node: ir.Node, index: int, value: Any) -> None:
-        """Give a node another constant (or tensor) for an input."""
-        made = self.op.const(np.asarray(value)) if not isinstance(value, ir.Value) else value
-        node.replace_input_with(index, made)
-        self._seed(made)
-
-    def repeated(self, value: ir.Value, axis: int) -> ir.Value:
-        """A tensor that does not depend on the image, repeated for every image of the batch."""
-        dims = self.dims(value) or []
-        if dims[axis] > 1:
-            value = self.op.Slice(value, [0], [1], [axis])
-        n = self.op.Gather(self.op.Shape(self.image), [0], axis=0)
-        parts = [np.array([1] * axis), n, np.array([1] * (len(dims) - axis - 1))]
-        target = self.op.Concat(*(p for p in parts if isinstance(p, ir.Value) or len(p)), axis=0)
-        result: ir.Value = self.op.Expand(value, target)
-        self._types[result] = _type(onnx.TensorProto.FLOAT, [*dims[:axis], MARK, *dims[axis + 1 :]])
-        return result
-
-    def run(self) -> None:
-        """Walk through the nodes in order, mend each, and infer what it makes."""
-        for value in self._model.graph.inputs:
-            if value.shape is not None and value.dtype is not None:
-                dims = [d if isinstance(d, int) else MARK for d in value.shape]
-                if value is self.image and self._mends:
-                    dims[0] = MARK
-                self._types[value] = _type(int(value.dtype), dims)
-        for value in self._model.graph.initializers.values():
-            self._seed(value)
-        for node in list(self._model.graph):
-            batched = next((x for x in node.inputs if self.axis(x) is not None), None)
-            if batched is not None and node.op_type in self._mends:
-                self._mends[node.op_type](self, node, self.dims(batched) or [])
-            self._infer(node)
-
-    def _seed(self, value: ir.Value) -> None:
-        tensor = value.const_value
-        if tensor is not None and value not in self._types:
-            shape = [int(d) for d in tensor.shape]  # type: ignore[arg-type]
-            self._types[value] = _type(int(tensor.dtype), shape)
-            if tensor.nbytes <= SMALL:
-                self._values[value] = tensor.numpy()
-
-    def _infer(self, node: ir.Node) -> None:
-        given = [x for x in node.inputs if x is not None]
-        if any(x not in self._types for x in given) or not onnx.defs.has(node.op_type, node.domain):
-            return
-        proto = ir.serde.serialize_node(node)
-        values = {str(x.name): self._values[x] for x in given if x in self._values}
-        types = {str(x.name): self._types[x] for x in given}
-        data = {name: onnx.numpy_helper.from_array(value) for name, value in values.items()}
-        schema = onnx.defs.get_schema(node.op_type, self._version, node.domain)
-        opsets = [onnx.helper.make_opsetid("", self._version)]
-        try:
-            found = onnx.shape_inference.infer_node_outputs(
-                schema, proto, types, data, None, opsets
-            )
-        except Exception:  # the model is wrong, or free already: others will say
-            return
-        for y in node.outputs:
-            if str(y.name) in found:
-                self._types[y] = found[str(y.name)]
-        batched = next((x for x in given if self.axis(x) is not None), None)
-        for y in node.outputs:
-            if batched is not None and (axis := self.axis(y)) is not None:
-                y_dims = self.dims(y) or []
-                if node.op_type == "Reshape":
-                    self._within[y] = self.outside(batched) // math.prod(self.before(y_dims)[:axis])
-                elif y_dims[axis] == (self.dims(batched) or [])[self.axis(batched) or 0]:
-                    self._within[y] = self._within.get(batched, 1)
-        dims = self.dims(given[0]) if given else None
-        if node.op_type == "Shape" and dims is not None:
-            stop = attribute(node, "end", len(dims))
-            self._values[node.outputs[0]] = np.array(dims[attribute(node, "start", 0) : stop])
-        elif values and values.keys() == types.keys() and "uantize" not in node.op_type:
-            with contextlib.suppress(Exception):  # no more is known than before
-                made = onnx.reference.ReferenceEvaluator(proto).run(None, values)
-                for y, value in zip(node.outputs, made, strict=True):
-                    if isinstance(value, np.ndarray) and value.nbytes <= SMALL:
-                        self._know(y, value)
-
-    def _know(self, y: ir.Value, value: np.ndarray[Any, Any]) -> None:
-        """Keep a computed value; what does not follow the batch becomes a constant."""
-        self._values[y] = value
-        if value.dtype.kind in "iub" and self.fixed(y) is not None:
-            name = f"{y.name}/known"
-            made = ir.val(name, const_value=ir.tensor(value, name=name))
-            self._model.graph.register_initializer(made)
-            y.replace_all_uses_with(made)
-            self._seed(made)
-            self.changed = True
-
-
-def fold_shapes(model: ir.Model) -> bool:
+def fold_shapes(model: ir.Model) -> tuple[bool, dict[ir.Value, Dims]]:
     """Make constants of what is computed from shapes and does not follow a dynamic length.
 
     Returns:
-        Whether there was any.
+        Whether there was any, and the shape of every tensor of the graph where it is known, a
+        length that follows the batch as a multiple of MARK.
     """
-    if not model.graph.inputs or not any(node.op_type == "Shape" for node in model.graph):
-        return False
+    if not model.graph.inputs:
+        return False, {}
     walk = Walk(model, model.graph.inputs[0])
     walk.run()
-    return walk.changed
-
-
-def _type(dtype: int, dims: Sequence[int]) -> onnx.TypeProto:
-    return onnx.helper.make_tensor_type_proto(dtype, dims)
+    if walk.changed:
+        model.graph.sort()
+    made = (y for node in model.graph for y in node.outputs)
+    return walk.changed, {y: dims for y in made if (dims := walk.dims(y)) is not None}
 
 
 @mends("Reshape")
@@ -256,34 +90,67 @@ def resize(walk: Walk, node: ir.Node, dims: Dims) -> None:
         walk.put(node, 3, sizes[axes])
 
 
-@mends("Slice")
+@mends("Slice", always=True)
 def slice_(walk: Walk, node: ir.Node, dims: Dims) -> None:
     """A slice that took the whole batch takes the whole batch."""
-    starts, ends, axes = (*map(walk.fixed, node.inputs[1:4]), None, None)[:3]
+    starts, ends, axes, steps = (*map(walk.known, node.inputs[1:5]), None, None)[:4]
     if starts is None or ends is None:
         return
     along = np.arange(len(starts)) if axes is None else axes % len(dims)
-    part = (along != walk.axis(node.inputs[0])) | (starts != 0) | (ends < walk.old)
+    steps = np.ones_like(along) if steps is None else steps
+    from_first = (starts == 0) | (starts <= -walk.whole)
+    full = from_first & (ends >= walk.whole) & ((steps == 1) | ((walk.whole == 1) & (steps > 0)))
+    part = (along != walk.axis(node.inputs[0])) | ~full
     if not part.any():
-        node.op_type = "Identity"
-        node.resize_inputs(1)
-    elif not part.all():
-        steps = walk.fixed(node.inputs[4]) if len(node.inputs) > 4 else np.ones_like(along)
+        walk.becomes(node, "Identity")
+    elif not part.all() and not any(follows(v[part]).any() for v in (starts, ends)):
         for i, values in enumerate((starts, ends, along, steps), 1):
-            if len(node.inputs) > i and values is not None:
+            if len(node.inputs) > i:
                 walk.put(node, i, values[part])
+        if len(node.inputs) < 4:
+            node.resize_inputs(4)
+            walk.put(node, 3, along[part])
 
 
-@mends("Gather")
+@mends("Split", always=True)
+def split(walk: Walk, node: ir.Node, dims: Dims) -> None:
+    """A batch in one part is the batch."""
+    if len(node.outputs) == 1 and attribute(node, "axis", 0) % len(dims) == walk.axis(
+        node.inputs[0]
+    ):
+        walk.becomes(node, "Identity")
+
+
+@mends("Gather", always=True)
 def gather(walk: Walk, node: ir.Node, dims: Dims) -> None:
-    """All elements of a flat tensor in their order (PyTorch's as_strided): a Reshape."""
-    indices = constant(node.inputs[1])
-    if indices is None or len(dims) != 1 or indices.ndim < 2:
+    """From a flat tensor, the same elements of every image (PyTorch's as_strided).
+
+    indices[n, ...] = n k + place[...], k elements per image: the places of [N, k], and a Reshape
+    where they are all its elements in their order. With k = 1 it takes the whole batch.
+    """
+    axis = walk.axis(node.inputs[0])
+    if axis != 0 or attribute(node, "axis", 0) % len(dims) or 0 in dims:
         return
-    if np.array_equal(indices.ravel(), np.arange(walk.before(dims)[0])):
-        node.op_type = "Reshape"
-        node.attributes.clear()
-        walk.put(node, 1, np.array([-1, *indices.shape[1:]]))
+    per = dims[0] // MARK
+    counts = (2, 3) if walk.whole == MARK else (walk.old,)
+    found = [walk.at(node.inputs[1], n) for n in counts]
+    places = None
+    for n, indices in zip(counts, found, strict=True):
+        if indices is None or not indices.ndim or len(indices) != n or not indices.size:
+            return
+        place = indices % (n * per) - per * np.arange(n).reshape(-1, *[1] * (indices.ndim - 1))
+        places = place[0] if places is None else places
+        if place.shape[1:] != places.shape or (place != places).any():
+            return
+    if places is None or places.min() < 0 or places.max() >= per:
+        return
+    rest = dims[1:]
+    if np.array_equal(places.ravel(), np.arange(per)):
+        walk.becomes(node, "Reshape", np.array([-1, *places.shape, *rest]))
+        return
+    rows = walk.emitted(walk.op.Reshape(node.inputs[0], [-1, per, *rest]))
+    node.replace_input_with(0, rows)
+    walk.becomes(node, "Gather", places, axis=1)
 
 
 @mends("LSTM", "GRU", "RNN")
@@ -294,4 +161,4 @@ def recurrent(walk: Walk, node: ir.Node, dims: Dims) -> None:
             walk.put(node, i, walk.repeated(state, 1))
 
 
-__all__ = ["MENDS", "Walk", "fold_shapes", "mends"]
+__all__ = ["SHAPED_AS_INPUT", "fold_shapes", "with_batch"]

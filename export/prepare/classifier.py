@@ -2,52 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import onnx_ir as ir
 
-from ...runtime.contract import Precision
+from ...runtime.contract import Precision, Score
 from ...runtime.errors import ModelError, OptionError
 from ..autodiff.backward import path
 from ..autodiff.ops import Ops
-from ..graph.values import FLOATS, args
-from . import normalise
-
-_LEFT_OUT = ("Softmax", "LogSoftmax", "Sigmoid")
-_PASSED = ("Identity", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Dropout")
+from ..graph.protos import with_output
+from ..graph.values import BATCH, FLOATS, static
+from ..graph.weights import attach, detach
+from . import normalise, scores
+from .scores import Choice, known_name
 
 
 def prepare(
-    source: ir.Model, size: tuple[int, int] | None, output_name: str | None
-) -> tuple[ir.Model, ir.Value, ir.Value, tuple[str, ...]]:
+    source: ir.Model,
+    size: tuple[int, int] | None,
+    output_name: str | None = None,
+    labels: int | None = None,
+    score: Score | None = None,
+) -> tuple[ir.Model, ir.Value, ir.Value, Choice]:
     """Normalise a classifier.
 
     Args:
         source: the classifier; stays as it is.
         size: height and width in pixels, where it leaves them open.
-        output_name: the output that holds the scores; None: the first that looks like scores.
+        output_name: the tensor that holds the scores; None: the evidence decides (scores.py).
+        labels: how many classes have labels; None: nobody said.
+        score: what an earlier export chose, to choose it again; None: there was none.
 
     Returns:
         A new model; its image input, float32 [N, C, H, W] whatever the source takes; its
-        unnormalised scores; the operators left out after them.
+        unnormalised scores, one number per class; and how they were chosen.
 
     Raises:
         ModelError: no input is an image, no output holds scores.
+        OptionError: several outputs could hold them; no tensor bears the name.
     """
     names = {str(y.name) for node in source.graph for y in node.outputs}
+    if score is not None and score.tensor in names:
+        source = cut(source, score.tensor)
+    elif output_name is not None:
+        source = cut(source, known_name(source.graph, output_name))
     model = normalise.modernise(source)
     image = _image_input(model, size)
     normalise.free_batch(model, image)
     _as_float32_nchw(model, image)
+    chosen: list[Choice] = []
 
     def locate(model: ir.Model) -> normalise.Ends:
         (image,) = model.graph.inputs
-        return image, find_scores(_score_output(model, output_name), names)[0]
+        if not chosen:
+            if score is not None and score.tensor in names:
+                made = Choice(model.graph.outputs[0], score.left_out, score.box_axis)
+            elif output_name is not None:
+                made = scores.named(model.graph.outputs[0], names)
+            else:
+                made = scores.choose(model, image, names, labels)
+            if made.scores.shape is None:  # of an operator that has yet to be expanded
+                return image, made.scores
+            chosen.append(made)
+            model.graph.outputs[:] = [made.scores]  # no other output matters from here on
+        return image, model.graph.outputs[0]
 
-    model, (image, scores) = normalise.settle(model, locate)
-    _, left_out = find_scores(_score_output(model, output_name), names)
-    return model, image, scores, left_out
+    model, (image, found) = normalise.settle(model, locate)
+    choice = dataclasses.replace(chosen[0], scores=found) if chosen else Choice(found)
+    without_nan(model)
+    return model, image, per_class(model.graph, choice), choice
+
+
+def cut(source: ir.Model, name: str) -> ir.Model:
+    """The same model with one tensor for its output."""
+    whole = detach(source)
+    return attach(with_output(whole.proto, name), whole.weights)
+
+
+def per_class(graph: ir.Graph, choice: Choice) -> ir.Value:
+    """The scores of an image, where the tensor has those of boxes: the largest of each class."""
+    if choice.box_axis is None:
+        return choice.scores
+    op, axis = Ops(graph, 1, prefix="scores"), choice.box_axis
+    found: ir.Value = op.ReduceMax(choice.scores, [axis], keepdims=0)
+    found.dtype = choice.scores.dtype or ir.DataType.FLOAT
+    found.shape = ir.Shape([BATCH, static(choice.scores, 1)[2 - axis]])
+    graph.outputs[:] = [found]
+    graph.sort()
+    return found
+
+
+def without_nan(model: ir.Model) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        ModelError: names the first one.
+    """
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor is None or tensor.dtype not in FLOATS or not tensor.size:
+            continue
+        numbers = tensor.numpy()
+        if np.isnan(numbers.min()):  # the minimum of NaN and anything is NaN
+            count = int(np.isnan(numbers).sum())
+            raise ModelError(
+                f"the weight {name!r} holds NaN, {count} of {numbers.size} numbers: so would every "
+                "score and every map.",
+                "give the classifier of an earlier checkpoint, or export it again; this file is "
+                "spoilt.",
+            )
 
 
 def computes_in(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Precision:
@@ -58,34 +124,6 @@ def computes_in(graph: ir.Graph, image: ir.Value, scores: ir.Value) -> Precision
     return cast(
         "Precision", {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype.name, dtype.name.lower())
     )
-
-
-def find_scores(output: ir.Value, source_names: set[str]) -> tuple[ir.Value, tuple[str, ...]]:
-    """The unnormalised scores: what the final Softmax (or Sigmoid) takes, else the output itself.
-
-    Args:
-        output: the classifier's output.
-        source_names: tensors of the source graph; the scores are one of them where possible, so
-            that source and result can be compared.
-
-    Returns:
-        The tensor, and the operators left out after it.
-    """
-    end = _before(output, lambda value: False)
-    node = end.producer()
-    if node is None or node.op_type not in _LEFT_OUT:
-        return output, ()
-    scores = args(node)[0]
-    return _before(scores, lambda value: value.name in source_names), (node.op_type,)
-
-
-def _before(value: ir.Value, found: Callable[[ir.Value], bool]) -> ir.Value:
-    """Walk back over operators that only rename axes."""
-    node = value.producer()
-    while node is not None and node.op_type in _PASSED and not found(value):
-        value = args(node)[0]
-        node = value.producer()
-    return value
 
 
 def _image_input(model: ir.Model, size: tuple[int, int] | None) -> ir.Value:
@@ -144,16 +182,6 @@ def _as_float32_nchw(model: ir.Model, image: ir.Value) -> None:
     image.replace_all_uses_with(x)
     model.graph.inputs[:] = [given]
     model.graph.sort()
-
-
-def _score_output(model: ir.Model, name: str | None) -> ir.Value:
-    outputs = [v for v in model.graph.outputs if v.dtype in FLOATS]
-    if name is not None:
-        return named(outputs, name, "float output")
-    if not outputs:
-        raise ModelError("the model has no float output.", "give a classifier.")
-    rows = [v for v in outputs if len(d := v.shape or ()) >= 2 and all(n == 1 for n in d[2:])]
-    return (rows or outputs)[0]
 
 
 def named(values: Sequence[ir.Value], name: str | None, what: str) -> ir.Value:

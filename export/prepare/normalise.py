@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import string
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import onnx
@@ -23,14 +23,14 @@ from ...runtime.errors import ModelError
 from ..autodiff.backward import path, unknown, unsupported
 from ..graph.values import BATCH, args, attribute, constant, shape_of, static
 from ..graph.weights import through
-from . import batch, quantised
+from . import batch, expansions
+from .walk import Walk
 
 Ends: TypeAlias = tuple[ir.Value, ir.Value]  # the tensor differentiated by, and the score
 
 OPSET = 20
 _RESIZE_10 = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 _WINDOWED = ("Conv", "ConvInteger", "ConvTranspose", "MaxPool", "AveragePool", "LpPool")
-_SHAPED_AS_INPUT = ("GroupNormalization", "MeanVarianceNormalization")
 
 
 def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -41,6 +41,7 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
     """
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
+    proto = expansions.set_apart(proto)
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
     if version >= OPSET:
         return proto
@@ -69,7 +70,7 @@ def modernise(model: ir.Model) -> ir.Model:
     model = through(model, upgraded)
     passes.RemoveInitializersFromInputsPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    quantised.expand(model)
+    expansions.expand(model)
     return model
 
 
@@ -77,7 +78,7 @@ def free_batch(model: ir.Model, image: ir.Value) -> None:
     """Make the image's first dimension symbolic and forget all shapes derived from the old one."""
     old, *dims = image.shape  # type: ignore[misc]
     if isinstance(old, int):
-        batch.Walk(model, image, old).run()
+        Walk(model, image, old).run()
         model.graph.sort()
     image.shape = ir.Shape([BATCH, *dims])
     for value in _values(model.graph):
@@ -105,19 +106,25 @@ def _hushed(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def infer_shapes(model: ir.Model) -> None:
+def infer_shapes(model: ir.Model, known: Mapping[ir.Value, list[int]] | None = None) -> None:
     """Set the shape of every tensor: numbers, or a symbol where it depends on a dynamic dimension.
 
     Inferred twice with different numbers put in for the symbols: what comes out different depends
     on them. Reshapes whose targets are computed from shapes come out exact this way, where
     inference with symbols gives up.
+
+    Args:
+        model: changed in place.
+        known: shapes that ``batch.fold_shapes`` found where onnx's inference knows no way (the
+            target of an Expand that torch computes with Where).
     """
     inputs = [v for v in model.graph.inputs if v.shape is not None]
     given = {v: v.shape for v in inputs}
     results = []
     for filler in (2, 3):
         for value in _values(model.graph):
-            value.shape = None
+            dims = (known or {}).get(value)
+            value.shape = None if dims is None else batch.with_batch(dims, filler)
         for value, shape in given.items():
             value.shape = ir.Shape([d if isinstance(d, int) else filler for d in shape or ()])
         _infer(model)
@@ -135,7 +142,7 @@ def infer_shapes(model: ir.Model) -> None:
 
 def _infer(model: ir.Model) -> None:
     """onnx's shape inference, with the operators that it knows nothing of under another name."""
-    hidden = {node: node.op_type for node in model.graph if node.op_type in _SHAPED_AS_INPUT}
+    hidden = {node: node.op_type for node in model.graph if node.op_type in batch.SHAPED_AS_INPUT}
     for node in hidden:
         node.op_type = "InstanceNormalization"
     try:
@@ -177,10 +184,10 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
     """
     while True:
         fold_constants(model)
-        infer_shapes(model)
-        if batch.fold_shapes(model):
+        changed, known = batch.fold_shapes(model)
+        if changed:
             fold_constants(model)
-            infer_shapes(model)
+        infer_shapes(model, known)
         wrt, target = locate(model)
         missing = unknown(path(model.graph, wrt, target))
         expanded = expand_functions(model, missing)

@@ -1,4 +1,4 @@
-"""Resampling of images: Resize, and the grids of spatial transformers."""
+"""Resampling of images by constant factors, and the grids of spatial transformers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from ...runtime.arrays import Array
-from ...runtime.errors import ModelError
 from ..autodiff.adjoints import along, scatter
 from ..autodiff.ops import Ops
-from ..autodiff.registry import Grads, vjp
+from ..autodiff.registry import vjp
 from ..graph.values import Shape, args, attribute, constant, not_constant, shape_of, static
 
 
@@ -112,62 +111,3 @@ def affine_grid(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     base = np.concatenate([places, np.ones((len(places), 1))], 1)
     rows = op.Reshape(g, [0, 0, -1, len(sizes)])
     return op.MatMul(op.Transpose(rows, perm=[0, 1, 3, 2]), base)
-
-
-@vjp("GridSample")
-def grid_sample(op: Ops, node: ir.Node, g: ir.Value) -> Grads:
-    """Y[c, m] = sum over pixels of x[c, p] w[m, p], w the product over the axes of w_a(u[m] - p_a).
-
-    dx = g w; d grid along axis a = sum over c of g x w', w' with the derivative of w_a. The weights
-    [N, places, pixels] are whole matrices: meant for feature maps, not for photos.
-    https://onnx.ai/onnx/operators/onnx__GridSample.html
-    """
-    (x, grid), sizes = args(node), static(args(node)[0], 2)
-    places, rank = op.Reshape(grid, [0, -1, len(sizes)]), len(sizes)
-    weights, slopes = [], []
-    for i, n in enumerate(sizes):
-        at = op.Slice(places, [rank - 1 - i], [rank - i], [2])  # x, the last axis, comes first
-        weight, slope = _interpolation(op, node, at, n)
-        weights.append(weight)
-        slopes.append(slope)
-    rows = op.Reshape(g, [0, 0, static(x, 1)[0], -1])  # [K, N, C, places]
-    dx = op.reshape(op.MatMul(rows, _outer(op, weights)), x)
-    pixels = op.Transpose(op.Reshape(x, [0, 0, -1]), perm=[0, 2, 1])
-    parts = []
-    for i in reversed(range(rank)):
-        moved = _outer(op, [slopes[j] if j == i else weights[j] for j in range(rank)])
-        change = op.Transpose(op.MatMul(moved, pixels), perm=[0, 2, 1])  # [N, C, places]
-        parts.append(op.Unsqueeze(op.ReduceSum(rows * change, [-2], keepdims=0), [-1]))
-    return dx, op.reshape(op.Concat(*parts, axis=-1), grid)
-
-
-def _interpolation(op: Ops, node: ir.Node, at: ir.Value, n: int) -> tuple[ir.Value, ir.Value]:
-    """Weights [N, places, n] of an axis's pixels and their slopes, for coordinates in [-1, 1]."""
-    mode, padding = attribute(node, "mode", "linear"), attribute(node, "padding_mode", "zeros")
-    if mode not in ("linear", "bilinear", "nearest") or padding == "reflection":
-        raise ModelError(
-            f"GridSample {node.name!r} with mode={mode!r}, padding_mode={padding!r} has no rule.",
-            "sample with mode linear or nearest and padding zeros or border.",
-        )
-    scale = (n - 1) / 2 if attribute(node, "align_corners", 0) else n / 2
-    u = at * scale + (n - 1) / 2
-    inside = op.And(op.Greater(u, 0.0), op.Less(u, float(n - 1))) if padding == "border" else None
-    u = op.Clip(u, 0.0, float(n - 1)) if padding == "border" else u
-    u = op.Round(u) if mode == "nearest" else u
-    far = u - op.const(np.arange(float(n)))
-    weight = op.Relu(1 - op.Abs(far))
-    if mode == "nearest":
-        return weight, weight * 0.0
-    touched = op.And(op.Less(far, 1.0), op.GreaterOrEqual(far, -1.0))
-    touched = touched if inside is None else op.And(touched, inside)
-    falling = op.Where(op.GreaterOrEqual(far, 0.0), -scale, scale)  # torch's choice at a pixel
-    return weight, op.Where(touched, falling, 0.0)
-
-
-def _outer(op: Ops, factors: list[ir.Value]) -> ir.Value:
-    """[N, places, n_a] per axis -> [N, places, pixels], their products."""
-    product = factors[0]
-    for factor in factors[1:]:
-        product = op.Unsqueeze(product, [3]) * op.Unsqueeze(factor, [2])
-        product = op.Reshape(product, [0, 0, -1])
-    return product

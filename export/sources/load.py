@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import onnx
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError, OptionError
-from ..graph.weights import detach
 from .callables import from_callable
 from .classifier import Classifier, Preprocessing
 from .foreign import by_content
 from .huggingface import from_hugging_face
 from .modules import from_object
+from .onnx_file import from_file, from_memory
 from .probe import to_scores
 from .torch_source import from_timm, from_torchvision
 
@@ -41,10 +40,8 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     """
     if type(source).__name__ == "ONNXProgram":  # of torch.onnx.export
         source = source.model_proto
-    if isinstance(source, onnx.ModelProto):
-        source = ir.serde.deserialize_model(source)
-    if isinstance(source, ir.Model):
-        return Classifier("model", _digest(source), source)
+    if isinstance(source, onnx.ModelProto | ir.Model):
+        return from_memory(source)
     if not isinstance(source, str | Path):
         return from_object(source, type(source).__name__, weights)
     text = str(source)
@@ -53,7 +50,7 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     if Path(text).is_file() or text.endswith(".onnx"):
         if weights is not None:
             raise OptionError("--weights goes with torch sources only.", "leave --weights out.")
-        return _from_file(Path(text))
+        return from_file(Path(text))
     library, colon, _ = text.partition(":")
     if colon:
         return NAMED.get(library, from_callable)(text, weights)
@@ -99,48 +96,6 @@ def as_run(classifier: Classifier) -> Classifier:
         return classifier
     says = dataclasses.replace(classifier.says, range="0-255", mean=(0.0,), std=(1.0,))
     return dataclasses.replace(classifier, says=says)
-
-
-def _from_file(path: Path) -> Classifier:
-    if not path.is_file():
-        raise ModelError(f"{path} does not exist.", "check the path.")
-    try:
-        model = ir.load(path)
-        if not len(model.graph) or not model.opset_imports:
-            raise ValueError("it holds no graph")
-        onnx.checker.check_model(path)
-    except Exception as error:
-        raise ModelError(
-            f"{path} is not a readable ONNX model: {str(error).strip().splitlines()[0]}",
-            "check that the file is complete and really ONNX (not a .pt, a link page, a part).",
-        ) from error
-    if (opset := model.opset_imports.get("", 99)) < 7:
-        raise ModelError(
-            f"{path} is of opset {opset}; Backlit reads opset 7 and later.",
-            "convert it: onnx.version_converter.convert_version(model, 17).",
-        )
-    return Classifier(path.name, _file_digest(path, model), model)
-
-
-def _file_digest(path: Path, model: ir.Model) -> str:
-    """SHA-256 of the file, then of the files of its external data in order of their names."""
-    tensors = (value.const_value for value in model.graph.initializers.values())
-    beside = sorted({Path(t.path) for t in tensors if isinstance(t, ir.ExternalTensor)})
-    digest = hashlib.sha256()
-    for part in (path, *beside):
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _digest(model: ir.Model) -> str:
-    """SHA-256 of a model in memory: its graph, then its weights."""
-    detached = detach(model)
-    digest = hashlib.sha256(detached.proto.SerializeToString(deterministic=True))
-    for name, tensor in detached.weights.items():
-        digest.update(name.encode() + tensor.tobytes())
-    return digest.hexdigest()
 
 
 __all__ = ["Classifier", "Preprocessing", "load", "to_onnx"]

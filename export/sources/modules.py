@@ -8,8 +8,8 @@ from typing import Any
 from ...runtime.errors import ModelError, OptionError
 from .checkpoints import read, set_weights
 from .classifier import Classifier, Preprocessing
-from .huggingface import of_config
 from .packages import import_or_fix
+from .processors import of_config
 
 
 def from_object(source: Any, name: str, weights: str | None) -> Classifier:

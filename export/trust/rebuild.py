@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from ...runtime.contract import Contract, Relu
-from ..graph.protos import with_output
-from ..graph.weights import attach, detach
 from ..optimise import optimise
 from ..prepare.classifier import prepare
 from ..wrap import without_gradient, wrap
@@ -51,9 +49,6 @@ def rebuilt(
 
 def classifier(source: ir.Model, contract: Contract) -> tuple[ir.Value, ir.Value, ir.Model]:
     """The source, normalised: its image, the scores that the file explains, and the model."""
-    whole, tensor = detach(source), contract.score.tensor
-    made = {y for node in whole.proto.graph.node for y in node.output}
-    if tensor in made:  # or prepare, as at export, finds it
-        source = attach(with_output(whole.proto, tensor), whole.weights)
-    model, image, scores, _ = prepare(source, (contract.image.height, contract.image.width), None)
+    size = contract.image.height, contract.image.width
+    model, image, scores, _ = prepare(source, size, score=contract.score)
     return image, scores, model

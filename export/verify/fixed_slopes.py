@@ -22,10 +22,9 @@ from onnx.reference.op_run import OpRun
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Relu
 from ..autodiff.rectifiers import Rectifier
-from ..graph.protos import with_output
 from ..graph.rewrites import PORTABLE
 from ..graph.values import attribute, constant
-from ..graph.weights import Detached, attach, detach, session
+from ..graph.weights import Detached, detach, session
 from ..prepare.classifier import prepare
 from ..wrap import wrap
 from .reference import Kept
@@ -86,9 +85,8 @@ def _with_gradients(
     source: ir.Model, contract: Contract
 ) -> tuple[Detached, list[tuple[str, Rectifier]]]:
     """The classifier with its backward pass; its rectifiers by the name of their output."""
-    whole = detach(source)
-    cut = attach(with_output(whole.proto, contract.score.tensor), whole.weights)
-    model, image, scores, _ = prepare(cut, (contract.image.height, contract.image.width), None)
+    size = contract.image.height, contract.image.width
+    model, image, scores, _ = prepare(source, size, score=contract.score)
     names = {y: str(y.name) for node in model.graph for y in node.outputs}
     wrapped = wrap(
         model.graph, image, scores, contract.image, contract.normalisation, ["gradient"], PORTABLE,

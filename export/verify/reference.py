@@ -17,7 +17,7 @@ from onnx.reference.ops.op_conv import Conv
 
 from ...runtime.arrays import Array
 from ..graph.weights import Detached, array, attach, detach
-from ..prepare import quantised
+from ..prepare import expansions
 from ..prepare.normalise import upgraded
 
 
@@ -169,9 +169,19 @@ class Kept:
             def _run(self, x: Any) -> Any:
                 return (x * parts.setdefault(self.onnx_node.output[0], x > 0),)
 
+        class LeakyRelu(OpRun):
+            def _run(self, x: Any, alpha: float = 0.01) -> Any:  # 0 is a common integer
+                slope = np.where(x > 0, 1.0, alpha)
+                return (x * parts.setdefault(self.onnx_node.output[0], slope),)
+
+        class PRelu(OpRun):
+            def _run(self, x: Any, slope: Any) -> Any:
+                slope = np.where(x > 0, 1.0, slope)
+                return (x * parts.setdefault(self.onnx_node.output[0], slope),)
+
         FirstMaxPool.__name__ = "MaxPool"
         return [
-            Relu,
+            Relu, LeakyRelu, PRelu,
             QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatMulInteger, ConvInteger,
             FirstMaxPool,
         ]  # fmt: skip
@@ -191,7 +201,7 @@ class Evaluator:
 
     def __init__(self, source: Detached, smooth: bool = False, kept: Kept | None = None) -> None:
         expanded = attach(upgraded(source.proto), source.weights)
-        quantised.expand(expanded)
+        expansions.expand(expanded)
         model, self._kept = detach(expanded), kept or Kept()
         proto = to_double(model.proto)
         small = [t for t in proto.graph.initializer if t.name not in model.weights]
@@ -220,7 +230,6 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    graph = result.graph
 
     def widen(tensor: onnx.TensorProto) -> None:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -229,14 +238,24 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
             array = numpy_helper.to_array(tensor).astype(np.float64)
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
-    for tensor in graph.initializer:
-        widen(tensor)
-    for node in graph.node:
+    def widen_graph(graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            widen(tensor)
+        for node in graph.node:
+            widen_node(node)
+        del graph.value_info[:]
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type in floats:
+                value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+    def widen_node(node: onnx.NodeProto) -> None:
         if node.op_type == "ConstantOfShape" and not node.attribute:
             zero = numpy_helper.from_array(np.zeros(1))
             node.attribute.append(helper.make_attribute("value", zero))
         for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                widen_graph(attribute.g)
+            elif attribute.type == onnx.AttributeProto.TENSOR:
                 widen(attribute.t)
             elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
                 values = np.array(
@@ -245,10 +264,8 @@ def to_double(proto: onnx.ModelProto) -> onnx.ModelProto:
                 attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(values)))
             elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in floats:
                 attribute.i = onnx.TensorProto.DOUBLE
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in floats:
-            value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+    widen_graph(result.graph)
     return result
 
 

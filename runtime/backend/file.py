@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from .protobuf import metadata, without_outputs
 from .provider import File, Options, Running
 from .providers.table import PROVIDERS
 from .sessions import check_threads, open_on
+
+_LOG = logging.getLogger("backlit")
 
 Maps = Collection[str] | Callable[[Contract], Collection[str]] | None
 
@@ -46,6 +49,8 @@ def open_file(
                 return row.start(file, names)
         except ModelError as error:
             problem = error
+            if names != tried[-1]:
+                _LOG.warning("%s does not run on %s: %s", path, names[0], error.problem)
     raise problem or ProviderError("no execution provider loads.", "run `backlit doctor`.")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 
 from ..errors import OptionError, ProviderError
@@ -24,6 +25,8 @@ _TINY = (
     b"\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01b\x1b\n\x01y\x12\x16\n\x14\x08\x01"
     b"\x12\x10\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01B\x04\n\x00\x10\r"
 )  # fmt: skip
+
+_LOG = logging.getLogger("backlit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,9 @@ def candidates(providers: str | Sequence[str] | None) -> list[tuple[str, ...]]:
     named = parse(providers)
     if named is None:
         loading = [name for name in PROVIDERS if probe(name).loads]
+        for name in PROVIDERS:
+            if name not in loading:
+                _LOG.debug("the provider %s does not load: %s", name, probe(name).reason)
         if not loading:
             tried = probe("cpu")
             raise ProviderError(f"no execution provider loads: {tried.reason}.", tried.fix)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
@@ -18,6 +18,8 @@ from .outputs import DeviceOutputs, Outputs
 from .provider import Options
 
 Value = TypeVar("Value")
+
+_LOG = logging.getLogger("backlit")
 
 
 class Runner:
@@ -68,13 +70,34 @@ class Runner:
         self.provider, self.contract = running.provider, running.contract
         self.elsewhere = running.opened.elsewhere
         self._bindings = running.bindings
+        self._opened_as = (os.path.abspath(self.path), providers, threads, maps)
+        _LOG.info(
+            "%s is open on %s: %d classes, maps %s", self.path, self.provider,
+            self.contract.score.classes, ", ".join(made.name for made in self.contract.maps),
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.path!r}, provider={self.provider!r})"
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Pickled as what it was opened with: the copy opens the file again, where it is then."""
+        path, providers, threads, maps = self._opened_as
+        names = maps(self.contract) if callable(maps) else maps
+        wanted = names if names is None else tuple(names)
+        return _opened_again, (
+            type(self),
+            path,
+            self.path,
+            providers,
+            threads,
+            wanted,
+            self.options,
+        )
+
     def sibling(self) -> Self:
         """The same open file, its weights shared, with buffers of its own: runs beside this one."""
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._bindings = self._bindings.fresh()
         return other
 
@@ -170,3 +193,9 @@ class Runner:
         for value in (index.min(), index.max()):
             check_class(int(value), self.contract)
         return index.astype(np.int64)
+
+
+def _opened_again(kind: type[Any], path: str, given: str, *arguments: Any) -> Any:
+    runner = kind(path, *arguments)
+    runner.path = given
+    return runner

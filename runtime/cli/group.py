@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from ..errors import BacklitError, BacklitWarning, no_exporter, no_opencv
+from .voice import Voice, options, say_error
 
 INTERRUPTED = 130
 
@@ -68,6 +69,8 @@ class LazyGroup(click.Group):
         command = getattr(module, cmd_name)
         if not isinstance(command, click.Command):
             raise TypeError(f"{lazy.module}.{cmd_name} is not a command")
+        if not any("--quiet" in one.opts for one in command.params):
+            command.params.extend(options(hidden=True))
         return command
 
     def resolve_command(
@@ -87,6 +90,11 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors for people become a message on stderr and an exit code."""
+        with Voice(ctx) as voice:
+            voice.obey()
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> Any:
         show = warnings.showwarning
 
         def show_ours(
@@ -117,8 +125,8 @@ class LazyGroup(click.Group):
 
 def show_error(error: BacklitError) -> None:
     """``error: problem`` and ``fix: ...`` on stderr."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {error.problem}", err=True)
-    click.echo(f"  {click.style('fix:', bold=True)} {error.fix}", err=True)
+    say_error(f"{click.style('error:', fg='red', bold=True)} {error.problem}")
+    say_error(f"  {click.style('fix:', bold=True)} {error.fix}")
 
 
 @click.group(
@@ -135,3 +143,6 @@ Every command answers -h with an example.""",
 @click.version_option(package_name="backlit", message="%(package)s %(version)s")
 def main() -> None:
     """Where does a trained image classifier look? One ONNX file that says so."""
+
+
+main.params.extend(options())

@@ -132,6 +132,8 @@ def _lines(contract: Contract) -> list[tuple[str, str]]:
         resize = f"centre crop, {image.crop_fraction:g} of the shorter side"
     assumed = " (assumed: nobody said so)" if rule.assumed else ""
     left_out = f", {', '.join(score.left_out)} left out" if score.left_out else ""
+    if score.box_axis is not None:
+        left_out += ", the largest over a detector's boxes"
     labels = f"{len(contract.labels)} labels" if contract.labels else "no labels"
     lines = [
         ("source", f"{contract.source.name} (sha256 {contract.source.sha256[:12]})"),
@@ -140,6 +142,7 @@ def _lines(contract: Contract) -> list[tuple[str, str]]:
         ("classifier", f"takes {takes}, pixels {rule.range}{assumed}"),
         ("", f"mean {_numbers(rule.mean)}, std {_numbers(rule.std)}"),
         ("scores", f"{score.classes} classes, {labels}{left_out}"),
+        *(("" if i else "chosen of", one) for i, one in enumerate(score.candidates)),
         *((made.name, f"{made.height}x{made.width}, {made.definition}") for made in contract.maps),
         ("gradient", f"ReLU rule {contract.relu}, {contract.precision}"),
     ]

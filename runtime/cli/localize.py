@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from ..boxes.recipes import Recipe
     from ..contract import Contract
     from ..drawing.panels import Row
-    from ..drawing.pictures import Explained, Look
+    from ..drawing.pictures import Look
     from ..output.run_log import Line
-    from ..results import Localization, Result, Saliency
+    from ..results import Explained, Localization, Result, Saliency
     from .image_run import Outcome
 
 

@@ -16,10 +16,10 @@ from ..output.names import Names
 
 if TYPE_CHECKING:
     from ..drawing.panels import Row
-    from ..drawing.pictures import Explained, Look
+    from ..drawing.pictures import Look
     from ..maps.kind import Kind
     from ..output.run_log import Line, RunLog
-    from ..results import Result, Saliency
+    from ..results import Explained, Result, Saliency
     from .image_run import ImageRun
     from .picture_options import Asked
 

@@ -12,7 +12,6 @@ import click
 
 from ..maps.kind import Kind
 from ..maps.kinds import KINDS
-from ..output.lines import number
 from .image_run import ImageRun, common, crops_option, need_folder, print_line
 from .map_options import map_options
 from .picture_options import Asked, picture_options
@@ -20,9 +19,9 @@ from .picture_options import Asked, picture_options
 if TYPE_CHECKING:
     from ..contract import Contract
     from ..drawing.panels import Row
-    from ..drawing.pictures import Explained, Look
+    from ..drawing.pictures import Look
     from ..output.run_log import Line
-    from ..results import Result, Saliency
+    from ..results import Explained, Result, Saliency
     from .image_run import Outcome
 
 
@@ -79,15 +78,7 @@ def saliency(
         found = result.value
         if found is None:
             return result.image, result.error, {}
-        line: Line = {
-            "image": result.image,
-            "width": found.width,
-            "height": found.height,
-            "classes": found.classes.tolist(),
-            "labels": None if found.labels is None else list(found.labels),
-            "scores": [number(score) for score in found.scores],
-            "map": found.map,
-        }
+        line: Line = found.to_dict()
         if run.folder is not None:
             line["npy"] = str(run.folder / f"{stem}.npy")
             explained = dict(zip(kinds, results, strict=True))

@@ -17,15 +17,12 @@ from ..arrays import Floats, Pixels
 from ..errors import OutputError
 from ..files import whole_file
 from ..images.prepare import Prepared
-from ..results import Localization, Saliency
 from .panels import Heat, Row, row
 from .raster import PAPER, contact_sheet, raster
+from .seen import Kept, Objects, Seen
 
 if TYPE_CHECKING:
     from ..maps.classmodel import ClassModel
-    from ..results import Result
-
-    Explained = Mapping[str, Result[Saliency]]
 
 Value = TypeVar("Value")
 
@@ -74,7 +71,7 @@ class Look:
 PLAIN = Look()
 
 
-def saliency_rows(explained: Explained, look: Look = PLAIN) -> list[Row]:
+def saliency_rows(explained: Mapping[str, Kept[Seen]], look: Look = PLAIN) -> list[Row]:
     """Image beside maps, one row for each class.
 
     Args:
@@ -105,7 +102,7 @@ def saliency_rows(explained: Explained, look: Look = PLAIN) -> list[Row]:
     ]
 
 
-def localization_rows(result: Result[Localization], look: Look = PLAIN) -> list[Row]:
+def localization_rows(result: Kept[Objects], look: Look = PLAIN) -> list[Row]:
     """Image, map, mask and box, one row for each class.
 
     Args:
@@ -118,6 +115,7 @@ def localization_rows(result: Result[Localization], look: Look = PLAIN) -> list[
     small, found, prepared = _kept(result.picture), _kept(result.value), _kept(result.prepared)
     view = _at(prepared, small)
     factor = small.shape[1] / found.width, small.shape[0] / found.height
+    labels = found.labels or (None,) * len(found.classes)
     rows = []
     for index, values in enumerate(found.maps):
         box = found.boxes[index]
@@ -126,7 +124,7 @@ def localization_rows(result: Result[Localization], look: Look = PLAIN) -> list[
             y0, y1 = (round(edge * factor[1]) for edge in (box[1], box[3]))
             box = x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
         mask = np.asarray(Image.fromarray(found.masks[index]).resize(small.shape[1::-1]))
-        caption = _caption(found.classes[index], found.labels[index], found.scores[index])
+        caption = _caption(found.classes[index], labels[index], found.scores[index])
         maps = {found.map: view.map_to_original(values)}
         rows.append(look.row(small, maps, mask, box, caption))
     return rows

@@ -38,7 +38,7 @@ class Inputs:
             ImageError: a folder cannot be listed.
         """
         self._arguments = [
-            (argument, _inside(argument) if os.path.isdir(argument) else None)
+            (argument, inside(argument) if os.path.isdir(argument) else None)
             for argument in arguments
         ]
         self.streamed = "-" in arguments
@@ -61,7 +61,7 @@ class Inputs:
                 yield argument
 
 
-def _inside(folder: str) -> list[str]:
+def inside(folder: str) -> list[str]:
     """Names of the images in a folder, sorted; one string each is all that is kept of them."""
     try:
         names = sorted(

@@ -1,8 +1,10 @@
-"""Decode an image: a path, a Pillow image or an array becomes upright RGB or grey pixels."""
+"""Decode an image: a path, an address, bytes, a Pillow image or an array become upright pixels."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,35 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..arrays import Pixels
 from ..errors import ImageError
+from .fetch import fetch, is_address, shown
 
-Source = str | os.PathLike[str] | Image.Image | Pixels
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """The bytes of an image's file, and the name they came under."""
+
+    data: bytes = dataclasses.field(repr=False)
+    name: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """A frame of a video: uint8 [h,w,3] RGB or [h,w] grey, its number from 0, the video's path."""
+
+    pixels: Pixels = dataclasses.field(repr=False)
+    number: int
+    video: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Unreadable:
+    """What was given for an image and cannot be one: the error that `load` raises."""
+
+    error: ImageError
+    name: str | None = None
+
+
+Source = str | os.PathLike[str] | bytes | Image.Image | Pixels | Encoded | Frame | Unreadable
 
 
 LIMIT_VARIABLE = "BACKLIT_MAX_PIXELS"
@@ -28,7 +57,8 @@ def load(source: Source, grey: bool = False) -> Pixels:
     (colour profiles are not applied); of an animation the first frame is taken.
 
     Args:
-        source: a path, a Pillow image, or an array uint8 [H,W,3] (RGB), [H,W,1] or [H,W] (grey).
+        source: a path, an address, the bytes of a file, a Pillow image, a frame of a video, or an
+            array uint8 [H,W,3] (RGB), [H,W,1] or [H,W] (grey).
         grey: return one channel (ITU-R 601 luma).
 
     Returns:
@@ -39,27 +69,63 @@ def load(source: Source, grey: bool = False) -> Pixels:
             of pixels (Pillow's ``Image.MAX_IMAGE_PIXELS``; the environment variable
             ``BACKLIT_MAX_PIXELS`` sets another one).
     """
-    where = describe(source)
+    where, source = describe(source), fetched(source)
+    if isinstance(source, Unreadable):
+        raise source.error
     if isinstance(source, np.ndarray):
         picture = _from_array(source, where)
+    elif isinstance(source, Frame):
+        picture = _from_array(source.pixels, where)
     elif isinstance(source, Image.Image):
         picture = _upright_rgb(source, where)
+    elif isinstance(source, bytes | Encoded):
+        data = source if isinstance(source, bytes) else source.data
+        picture = _opened(io.BytesIO(data), len(data), where)
     elif isinstance(source, str | os.PathLike):
         picture = _from_file(Path(source), where)
     else:
         raise ImageError(
             f"{type(source).__name__} is not an image.",
-            "give a path, a Pillow image or a uint8 array [H,W,3].",
+            "give a path, an address, bytes, an open file, a Pillow image or a uint8 array "
+            "[H,W,3], or a list of them.",
         )
     if grey:
         return np.asarray(picture.convert("L"))[..., None]
     return np.asarray(picture)
 
 
+def fetched(source: Source) -> Source:
+    """The source itself; of an address, the bytes that it leads to.
+
+    Raises:
+        ImageError: nothing can be fetched there.
+    """
+    if isinstance(source, str | os.PathLike):
+        text = os.fsdecode(source)
+        if is_address(text) and not os.path.exists(text):
+            return Encoded(fetch(text), name_of(text))
+    return source
+
+
+def name_of(source: object) -> str | None:
+    """The path or address of an image; None if it was given as pixels or bytes."""
+    if isinstance(source, str | os.PathLike):
+        text = os.fsdecode(source)
+        return None if text[:5].lower() == "data:" else text
+    if isinstance(source, Frame):
+        return source.video
+    return source.name if isinstance(source, Encoded | Unreadable) else None
+
+
 def describe(source: object) -> str:
     """The name of an image in messages: its path, or what it is."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)  # type: ignore[return-value, unused-ignore]
+        text = os.fsdecode(source)
+        return shown(text) if is_address(text) else text
+    if isinstance(source, Frame):
+        return f"frame {source.number} of {source.video or 'the video'}"
+    if isinstance(source, bytes | Encoded | Unreadable):
+        return name_of(source) or "the data"
     if isinstance(source, Image.Image):
         return getattr(source, "filename", "") or "the Pillow image"
     return "the array" if isinstance(source, np.ndarray) else type(source).__name__
@@ -83,14 +149,26 @@ def _from_array(array: npt.NDArray[Any], where: str) -> Image.Image:
 
 
 def _from_file(path: Path, where: str) -> Image.Image:
-    if path.is_dir():
-        raise ImageError(f"{where} is a folder.", "give the image files inside it.")
-    if not path.exists():
-        raise ImageError(f"{where} does not exist.", "check the path.")
+    if not where:
+        raise ImageError("an empty text is no path.", "give the path of an image.")
     try:
-        if path.stat().st_size == 0:
-            raise ImageError(f"{where} is empty.", "copy the file again.")
-        with Image.open(path) as image:
+        if path.is_dir():
+            raise ImageError(f"{where} is a folder.", "give the image files inside it.")
+        if not path.exists():
+            raise ImageError(f"{where} does not exist.", "check the path.")
+        return _opened(path, path.stat().st_size, where)
+    except OSError as error:
+        name = where if len(where) < 200 else f"{where[:60]}..."
+        raise ImageError(
+            f"{name} cannot be read: {error.strerror or error}.", "check the path and its rights."
+        ) from error
+
+
+def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
+    if not size:
+        raise ImageError(f"{where} is empty.", "copy the file again.")
+    try:
+        with Image.open(file) as image:
             _check_size(image, where)
             return _upright_rgb(image, where)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

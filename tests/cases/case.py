@@ -68,6 +68,7 @@ class Case:
     use: int | None = None  # which output is the target; None: the first
     live: bool = False  # integer constants are inputs of the model, known at run time only
     exact: bool = True  # the reference evaluator implements it
+    step: float = 1e-2  # of float32 central differences, where it does not
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import Draw, F, I, among, between, case
+from .case import F, I, case
 
 EMPTY = F([])
 HALF = F([1, 1, 0.5, 0.6])
@@ -43,12 +43,4 @@ CASES = [
     case("Upsample", (1, 1, 4, 5), scales=[1.0, 1.0, 2.0, 3.0], mode="linear", opset=7),
     case("AffineGrid", (2, 2, 3), I([2, 1, 3, 4]), exact=False),
     case("AffineGrid", (1, 3, 4), I([1, 1, 2, 3, 2]), align_corners=1, exact=False),
-    *(
-        case("GridSample", (2, 3, 4, 5), second=(2, 3, 2, 2), sampler=among(*places), padding_mode=padding, align_corners=aligned, exact=False)
-        for padding in ("zeros", "border")
-        for aligned, places in enumerate(((-1.05, -0.6, -0.33, -0.12, 0.12, 0.33, 0.6, 1.05), (-1.1, -0.75, -0.42, -0.17, 0.17, 0.42, 0.75, 1.1)))
-    ),
-    case("GridSample", (1, 2, 4, 5), Draw((1, 3, 2, 2), between(-1, 1)), mode="nearest", exact=False),
-    case("GridSample", (1, 2, 4, 5), Draw((1, 3, 2, 2), between(-1, 1)), mode="bilinear", opset=16, exact=False),
-    case("GridSample", (1, 2, 3, 4, 2), second=(1, 2, 2, 3, 3), sampler=among(-0.55, -0.2, 0.12, 0.58, 0.9), exact=False),
 ]  # fmt: skip

@@ -1,0 +1,177 @@
+"""ONNX files: read, mended, and checked as far as ONNX Runtime would."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from ...runtime.contract import KEY
+from ...runtime.errors import ModelError
+from ..graph.weights import detach, inside
+from .classifier import Classifier
+from .repair import graphs, repair, without_external
+from .single import in_float32
+from .stated import stated
+
+_OLDEST = 7
+
+
+def from_file(path: Path) -> Classifier:
+    """A classifier of an ONNX file.
+
+    Raises:
+        ModelError: it cannot be read, or is of an opset that is too old or too new.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist.", "check the path.")
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own
+        raise _unreadable(path, error) from error
+    if not proto.graph.node or not proto.opset_import:
+        raise _unreadable(path, "it holds no graph")
+    beside = _external_files(proto, path)
+    problem = _checked(path)
+    labels = _labels(proto)
+    model = _model(proto, str(path), path.parent)
+    if problem is not None and not _runs(proto, path):
+        raise _unreadable(path, problem)
+    says = stated(model, path, labels)
+    return Classifier(path.name, _digest_of_files(path, *beside), model, says=says)
+
+
+def from_memory(model: onnx.ModelProto | ir.Model) -> Classifier:
+    """A classifier that is here already; it stays as it is.
+
+    Raises:
+        ModelError: it holds no graph, or is of an opset that is too old or too new.
+    """
+    if isinstance(model, ir.Model):
+        return Classifier("model", digest(model), model, says=stated(model))
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model)
+    if not proto.graph.node or not proto.opset_import:
+        raise ModelError("the model holds no graph.", "give a complete onnx.ModelProto.")
+    labels = _labels(proto)
+    made = _model(proto, "the model", None)
+    return Classifier("model", digest(made), made, says=stated(made, labels=labels))
+
+
+def _model(proto: onnx.ModelProto, where: str, folder: Path | None) -> ir.Model:
+    if any(p.key == KEY for p in proto.metadata_props):  # a Backlit file is as it should be
+        model = ir.serde.deserialize_model(proto)
+    else:
+        repair(proto, where)
+        opset = next((o.version for o in proto.opset_import if o.domain == ""), 99)
+        if opset < _OLDEST:
+            raise ModelError(
+                f"{where} is of opset {opset}; Backlit reads opset {_OLDEST} and later.",
+                "convert it: onnx.version_converter.convert_version(model, 17).",
+            )
+        try:
+            model = ir.serde.deserialize_model(proto)
+        except Exception as error:  # what onnx-ir raises is of many types
+            raise _unreadable(where, error) from error
+    if folder is not None:
+        for graph in model.graphs():
+            ir.external_data.set_base_dir(graph, folder)
+    inside(model, 0)
+    if KEY not in model.metadata_props:
+        in_float32(model)
+    return model
+
+
+def _unreadable(where: Any, why: object) -> ModelError:
+    lines = str(getattr(why, "__cause__", None) or why).strip().splitlines()
+    said = lines[0] if lines else type(why).__name__
+    return ModelError(
+        f"{where} is not a readable ONNX model: {said}",
+        "check that the file is complete and really ONNX (not a .pt, a link page, a part).",
+    )
+
+
+def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
+    """The files that hold a model's external data, in order of their names.
+
+    Raises:
+        ModelError: one is not here, or ends too early.
+    """
+    ends: dict[Path, int] = {}
+    for tensor in (t for part in graphs(proto.graph) for t in part.initializer):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            said = {entry.key: entry.value for entry in tensor.external_data}
+            file = path.parent / said.get("location", "")
+            end = int(said.get("offset", 0)) + int(said.get("length", 0))
+            ends[file] = max(end, ends.get(file, 0))
+    for file, end in ends.items():
+        if not file.is_file():
+            raise ModelError(
+                f"the weights of {path} lie in {file.name!r}, which is not beside it.",
+                f"copy {file.name} into {path.parent}, or export with the weights inside.",
+            )
+        if end > file.stat().st_size:
+            raise ModelError(
+                f"{file}, with the weights of {path.name}, ends too early.",
+                "copy both files again: one of them is incomplete or of another export.",
+            )
+    return sorted(ends)
+
+
+def _checked(path: Path) -> Exception | None:
+    """What onnx's checker has against a file as it is."""
+    try:
+        onnx.checker.check_model(path)
+    except Exception as error:
+        return error
+    return None
+
+
+def _runs(proto: onnx.ModelProto, path: Path) -> bool:
+    """Whether a file that the checker refuses is right once mended, or runs as it is."""
+    try:
+        onnx.checker.check_model(without_external(proto))
+    except Exception:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        try:
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception:
+            return False
+    return True
+
+
+def _labels(proto: onnx.ModelProto) -> tuple[str, ...] | None:
+    """The names that a ZipMap gives to the scores."""
+    for node in proto.graph.node:
+        for attribute in node.attribute if node.op_type == "ZipMap" else ():
+            if attribute.name == "classlabels_strings" and attribute.strings:
+                return tuple(name.decode("utf-8", "replace") for name in attribute.strings)
+    return None
+
+
+def _digest_of_files(*paths: Path) -> str:
+    """SHA-256 of the file, then of the files of its external data in order of their names."""
+    found = hashlib.sha256()
+    for part in paths:
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
+
+
+def digest(model: ir.Model) -> str:
+    """SHA-256 of a model in memory: its graph, then its weights."""
+    detached = detach(model)
+    found = hashlib.sha256(detached.proto.SerializeToString(deterministic=True))
+    for name, tensor in detached.weights.items():
+        found.update(name.encode() + tensor.tobytes())
+    return found.hexdigest()
+
+
+__all__ = ["from_file", "from_memory"]

@@ -1,0 +1,201 @@
+"""Images by address: http and https by the standard library, data:, file:, all others by fsspec."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import http.client
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import IO, Any
+
+from ..errors import ImageError
+
+SECONDS = 30.0
+"""How long a server may be silent; a whole file may take four times as long."""
+
+BYTES = 200_000_000
+"""The largest file that is fetched."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
+_PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs", "abfss", "adl"), "adlfs"),
+    **dict.fromkeys(("ssh", "sftp"), "paramiko"),
+    "hf": "huggingface_hub",
+    "smb": "smbprotocol",
+    "dropbox": "dropboxdrivefs",
+    "github": "requests",
+    "oci": "ocifs",
+    "oss": "ossfs",
+    "wandb": "wandbfs",
+}
+"""The package that fsspec wants for a kind of address."""
+
+
+def is_address(text: str) -> bool:
+    """Whether a text begins like an address: two letters and more, a colon, a slash."""
+    return _ADDRESS.match(text) is not None
+
+
+def shown(address: str) -> str:
+    """An address in messages: without its data, and without the signature of a signed one."""
+    if address[:5].lower() == "data:":
+        return f"{address[:20]}..."
+    return address if len(address) <= 120 else f"{address.split('?')[0][:120]}..."
+
+
+def fetch(address: str) -> bytes:
+    """The bytes that an address leads to.
+
+    Raises:
+        ImageError: nothing is there, it is too large, it takes too long, or fsspec is missing.
+    """
+    scheme = address.split(":", 1)[0].lower()
+    if scheme == "data":
+        return _inline(address)
+    if not address[len(scheme) :].startswith("://"):
+        raise ImageError(
+            f"{shown(address)} is an address that has lost a slash.",
+            "pass it as text: Path turns // into /.",
+        )
+    data = _web(address) if scheme in ("http", "https") else _by_fsspec(address, scheme)
+    if not data:
+        raise ImageError(f"{shown(address)} is empty.", "check the address.")
+    return data
+
+
+def _web(address: str) -> bytes:
+    where = shown(address)
+    # No ftp and no file, also where a server redirects.
+    handlers = (
+        *(urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler),
+        *(urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor),
+        *(urllib.request.HTTPRedirectHandler, urllib.request.UnknownHandler),
+    )
+    opener = urllib.request.OpenerDirector()
+    for handler in handlers:
+        opener.add_handler(handler())
+    try:
+        request = urllib.request.Request(  # noqa: S310  http and https alone, as above
+            urllib.parse.quote(address, safe="!#$%&'()*+,/:;=?@[]~"),
+            headers={"User-Agent": "backlit", "Accept": "image/*,*/*;q=0.5"},
+        )
+        with opener.open(request, timeout=SECONDS) as answer:
+            return _page_or_bytes(answer, where)
+    except urllib.error.HTTPError as error:
+        with error:
+            problem = f"{where} answers {error.code} {error.reason}".rstrip(" .")
+        raise ImageError(f"{problem}.", "check the address, or download it yourself.") from error
+    except TimeoutError as error:
+        raise _slow(where) from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        if isinstance(reason, TimeoutError):
+            raise _slow(where) from error
+        said = str(reason) or type(reason).__name__
+        raise ImageError(
+            f"{where} cannot be fetched: {said.rstrip('.')}.",
+            "check the address and the network.",
+        ) from error
+
+
+def _page_or_bytes(answer: Any, where: str) -> bytes:
+    kind = answer.headers.get_content_type()
+    if kind == "text/html":
+        raise ImageError(
+            f"{where} is a web page, not an image.", "give the address of the image itself."
+        )
+    if kind.startswith("video/"):
+        raise ImageError(
+            f"{where} is a video.", "download it and give its path, or pass cv2.VideoCapture(it)."
+        )
+    length = answer.headers.get("Content-Length", "")
+    data = _limited(answer, where, int(length) if length.isdecimal() else 0)
+    if length.isdecimal() and len(data) < int(length):
+        raise ImageError(f"{where} broke off after {len(data)} of {length} bytes.", "try again.")
+    return data
+
+
+def _limited(file: IO[bytes] | Any, where: str, announced: int = 0) -> bytes:
+    """All of a file, unless it is too large or too slow."""
+    until, size = time.monotonic() + 4 * SECONDS, 0
+    parts: list[bytes] = []
+    while announced <= BYTES and size <= BYTES:
+        if time.monotonic() > until:
+            raise _slow(where)
+        # read1 gives what has come: a server that drips must not hold a read for hours
+        part = getattr(file, "read1", file.read)(1 << 20)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+    raise ImageError(
+        f"{where} is larger than {BYTES // 1_000_000} MB.", "download it, and give its path."
+    )
+
+
+def _slow(where: str) -> ImageError:
+    return ImageError(f"{where} takes too long.", "try again, or download it and give its path.")
+
+
+def _by_fsspec(address: str, scheme: str) -> bytes:
+    where = shown(address)
+    package = _PACKAGES.get(scheme)
+    install = "pip install fsspec" + (f" {package}" if package else "")
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        if scheme == "file":
+            return _local(address)
+        raise ImageError(f"{where} needs fsspec, which is not installed.", install) from error
+    try:
+        with fsspec.open(address, "rb") as file:
+            return _limited(file, where)
+    except ImageError:
+        raise
+    except ImportError as error:
+        raise ImageError(
+            f"{where} needs a package that is not installed: {_line(error)}.", install
+        ) from error
+    except FileNotFoundError as error:
+        raise ImageError(f"{where} does not exist.", "check the address.") from error
+    except Exception as error:  # every file system has errors of its own
+        raise ImageError(
+            f"{where} cannot be read: {_line(error)}.",
+            "check the address and your credentials.",
+        ) from error
+
+
+def _local(address: str) -> bytes:
+    path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ImageError(
+            f"{address} cannot be read: {error.strerror}.", "check the path."
+        ) from error
+
+
+def _inline(address: str) -> bytes:
+    head, comma, body = address.partition(",")
+    text = urllib.parse.unquote_to_bytes(body)
+    try:
+        data = base64.b64decode(text, validate=True) if head.endswith(";base64") else text
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(
+            f"{shown(address)} is not base64: {error}.", "check that it is whole."
+        ) from error
+    if not comma or not data:
+        raise ImageError(f"{shown(address)} has no data.", "check that it is whole.")
+    return data
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")
