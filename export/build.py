@@ -100,7 +100,8 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
 
     Args:
         source: path of an ONNX file, ``torchvision:NAME``, ``timm:NAME``,
-            ``package.module:callable``, an ``nn.Module``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+            ``hf:NAME_OR_FOLDER``, ``package.module:callable``, ``file.py:callable``, an
+            ``nn.Module``, ``ExportedProgram``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         path: the file to write; it appears complete or not at all.
         options: the fields of `ExportOptions`.
 

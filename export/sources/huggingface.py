@@ -45,7 +45,7 @@ def from_hugging_face(text: str, weights: str | None) -> Classifier:
         else:
             module, loading = builder.from_config(config), {}
         module = module.float()
-        processor = _processor(name, transformers)
+        says = preprocessing(_processor(name, transformers), config)
     missing = sorted(loading.get("missing_keys") or ())
     if missing:
         warnings.warn(
@@ -56,7 +56,7 @@ def from_hugging_face(text: str, weights: str | None) -> Classifier:
         )
     if file is not None:
         set_weights(module, read(file), file)
-    return classifier(module, text, preprocessing(processor, module.config))
+    return classifier(module, text, says)
 
 
 def _processor(name: str, transformers: Any) -> Settings | None:

@@ -27,12 +27,12 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     """Load a classifier.
 
     Args:
-        source: a path to an ONNX file, ``torchvision:NAME``, ``timm:NAME``,
-            ``package.module:callable`` (called without arguments, returns an nn.Module), an
-            nn.Module, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
-        weights: a state dict saved with torch.save, for torch sources. For torchvision and timm,
-            ``random`` leaves the weights as initialised; without it the default weights are
-            downloaded.
+        source: a path to an ONNX, TorchScript or .pt2 file, ``torchvision:NAME``, ``timm:NAME``,
+            ``hf:NAME_OR_FOLDER``, ``package.module:callable`` or ``file.py:callable`` (called
+            without arguments, returns an nn.Module), an nn.Module, an ``ExportedProgram``, an
+            ``ONNXProgram``, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+        weights: a checkpoint for torch sources, see checkpoints.py; ``random`` leaves the weights
+            as initialised. Without it named sources load their own.
 
     Raises:
         ModelError: the source cannot be read.
