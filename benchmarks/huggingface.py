@@ -138,7 +138,12 @@ def made(name: str) -> Any:
     for parameter in model.parameters():  # at 0.02 nothing is left after many convolutions
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=(parameter.numel() / len(parameter)) ** -0.5)
-    return model
+    if any(isinstance(part, torch.nn.BatchNorm2d) for part in model.modules()):
+        side = getattr(config, "image_size", 64)
+        with torch.no_grad():  # statistics as if trained
+            for _ in range(30):
+                model(torch.rand(4, 3, *([side, side] if isinstance(side, int) else side)))
+    return model.eval()
 
 
 def judge(source: Any, size: int | None) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from benchmarks import ROOT
 
 DOCS = ROOT / "docs"
-PAGES = {"bench": "measured/index.md", "boxes": "boxes.md", "zoo": "measured/torchvision.md"}
+PAGES = {
+    "bench": "measured/index.md", "boxes": "boxes.md", "zoo": "measured/torchvision.md",
+    "tools": "what-goes-in.md",
+}  # fmt: skip
 """Which page has a part."""
 
 

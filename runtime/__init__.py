@@ -9,12 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .results import Localization, Saliency
+    from .results import Localization, Results, Saliency
     from .session import Session
 
-__all__ = ["Localization", "Saliency", "Session"]
+__all__ = ["Localization", "Results", "Saliency", "Session"]
 
-_HOME = {"Localization": ".results", "Saliency": ".results", "Session": ".session"}
+_HOME = dict.fromkeys(("Localization", "Results", "Saliency"), ".results") | {"Session": ".session"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from .arrays import Floats, Index, Mask, Pixels
 from .boxes.geometry import Box
@@ -176,9 +176,21 @@ class Results(list[Item]):
     """
 
     @property
-    def failed(self) -> list[Item]:
+    def failed(self) -> Results[Item]:
         """The results of the images that could not be read."""
-        return [one for one in self if one.error is not None]
+        return Results(one for one in self if one.error is not None)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Results[Item]: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> Item | Results[Item]:
+        """A result, or some of them, which a notebook shows likewise."""
+        if isinstance(place, slice):
+            return Results(super().__getitem__(place))
+        return super().__getitem__(place)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """`to_dict` of each."""

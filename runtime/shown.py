@@ -105,9 +105,9 @@ class Shown:
             BacklitError: OpenCV is not installed.
         """
         count = len(self.classes)
-        if not -count <= which < count:
+        if not isinstance(which, int | np.integer) or not -count <= which < count:
             raise OptionError(
-                f"which={which} is out of range: the result has {count} classes.",
+                f"which={which!r} is no place: the result has {count} classes.",
                 f"give 0 to {count - 1}, or ask the session for more with top=.",
             )
         _need_opencv()
@@ -153,6 +153,9 @@ class Shown:
             ImageError: the image cannot be read again.
             BacklitError: OpenCV, which pictures need, is not installed.
         """
+        if not isinstance(path, str | os.PathLike):
+            kind = type(path).__name__
+            raise OutputError(f"{kind} is no path.", "give one; overlay().save takes open files.")
         target, data = Path(path), b""
         suffix = target.suffix.lower()
         if suffix not in (*_KINDS, ".svg", ".json", ".npz", ".npy"):

@@ -7,6 +7,8 @@ import contextlib
 import functools
 import http.server
 import io
+import json
+import subprocess
 import sys
 import threading
 import zipfile
@@ -18,8 +20,10 @@ import cv2
 import numpy as np
 import pytest
 from backlit.runtime import Session
+from backlit.runtime.cli import main
 from backlit.runtime.errors import BacklitError, ClassError, ImageError, OptionError
-from backlit.runtime.images import fetch, videos
+from backlit.runtime.images import addresses, fetch, videos
+from click.testing import CliRunner
 from PIL import Image
 from support.linear_file import write_linear_file
 
@@ -244,6 +248,34 @@ def test_errors_raise(session: Session) -> None:
         session.saliency([PICTURE], errors="ignore")  # type: ignore[arg-type]
 
 
+def test_the_same_unread_picture_many_times_over(session: Session, tmp_path: Path) -> None:
+    large = np.asarray(Image.fromarray(PICTURE).resize((900, 700)))
+    Image.fromarray(large).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        found = session.saliency([image] * 40)
+    assert [one.error for one in found] == [None] * 40
+    assert len({tuple(one.scores.tolist()) for one in found}) == 1
+
+
+def test_a_file_address_with_a_space(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "a b.png").write_bytes(encoded())
+    address = (tmp_path / "a b.png").as_uri()
+    assert "%20" in address
+    good, bad = session.saliency([address, (tmp_path / "b.png").as_uri()])
+    assert good.error is None
+    assert bad.error is not None
+    assert bad.error.problem.endswith("cannot be read: No such file or directory.")
+
+
+@pytest.mark.parametrize(
+    ("path", "fix"), [("~/a.png", "expanduser"), ("photos/*.png", "glob.glob"), ("a.png", "check")]
+)
+def test_paths_that_a_shell_would_have_written_out(session: Session, path: str, fix: str) -> None:
+    (found,) = session.saliency(path)
+    assert found.error is not None
+    assert fix in found.error.fix
+
+
 # Folders, classes of each image, generators
 
 
@@ -427,6 +459,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -444,6 +481,18 @@ def test_a_picture_on_the_web(session: Session, site: str, page: str) -> None:
     assert found.image == site + page
     np.testing.assert_array_equal(found.original(), PICTURE)  # without another request
     assert found.overlay().size == (6, 8)
+
+
+def test_the_command_line_takes_addresses_and_says_what_a_video_is(
+    session: Session, site: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    given = [session.path, f"{site}/a.png", str(tmp_path / "a.mp4")]
+    done = CliRunner().invoke(main, ["saliency", *given, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert json.loads(done.stdout.splitlines()[0])["image"] == f"{site}/a.png"
+    assert (tmp_path / "out" / "a.png").exists()
+    assert "a.mp4 is a video." in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -479,15 +528,21 @@ def test_an_address_that_leads_nowhere(session: Session, address: str) -> None:
 
 
 def test_signed_addresses_and_data_are_not_shown_whole() -> None:
-    assert fetch.shown("https://a.org/b.png?" + "s" * 300) == "https://a.org/b.png..."
-    assert len(fetch.shown("data:image/png;base64," + "A" * 999)) < 30
+    assert addresses.shown("https://a.org/b.png?" + "s" * 300) == "https://a.org/b.png..."
+    assert len(addresses.shown("data:image/png;base64," + "A" * 999)) < 30
 
 
 def test_addresses_are_told_from_paths() -> None:
     for text in ("http://a", "HTTPS://a", "s3://b/c", "gs://b", "data:image/png,", "zip://a::b"):
-        assert fetch.is_address(text)
+        assert addresses.is_address(text)
     for text in ("a.png", "C:/a.png", "c:\\a.png", "/a", "a:b", "12:30.png", "./s3"):
-        assert not fetch.is_address(text)
+        assert not addresses.is_address(text)
+
+
+def test_paths_do_without_what_fetches() -> None:
+    code = "import sys, backlit; backlit.Session; print('urllib.request' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_other_addresses_by_fsspec(session: Session) -> None:
@@ -496,6 +551,10 @@ def test_other_addresses_by_fsspec(session: Session) -> None:
         file.write(encoded())
     (found,) = session.saliency("memory://pictures/a.png")
     np.testing.assert_array_equal(found.original(), PICTURE)
+    (opened,) = session.saliency(fsspec.open("memory://pictures/a.png", "rb"))
+    np.testing.assert_array_equal(opened.original(), PICTURE)
+    (lost,) = session.saliency(fsspec.open("memory://pictures/b.png", "rb"))
+    assert isinstance(lost.error, ImageError)
     (absent,) = session.saliency("memory://pictures/b.png")
     assert absent.error is not None
     assert absent.error.problem == "memory://pictures/b.png does not exist."

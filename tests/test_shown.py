@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from backlit.runtime import Session
 from backlit.runtime.contract import Contract
+from backlit.runtime.drawing import display
 from backlit.runtime.drawing.panels import OPAQUE
 from backlit.runtime.errors import (
     BacklitError,
@@ -102,9 +103,9 @@ def test_an_overlay_of_another_class_and_other_colours(seen: Saliency) -> None:
     ]
     for place, one in enumerate(pictures):
         assert not any(np.array_equal(one, other) for other in pictures[:place])
-    for which in (2, -3):
+    for which in (2, -3, "cat"):
         with pytest.raises(OptionError, match="the result has 2 classes"):
-            seen.overlay(which)
+            seen.overlay(which)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="no colour map 'jet'"):
         seen.overlay(colormap="jet")
 
@@ -127,18 +128,25 @@ def test_lines_of_large_images_are_thicker(session: Session) -> None:
     assert yellow[:, (x0 + x1) // 2][y0 : y0 + 40].sum() == 9
 
 
-def test_an_overlay_reads_the_image_again(session: Session, tmp_path: Path) -> None:
+def test_a_spike_of_a_large_map_is_seen() -> None:
+    values = np.zeros((1301, 1301), np.float32)
+    values[701, 701] = 3
+    drawn = np.asarray(display.overlay(np.full((1301, 1301, 3), 90, np.uint8), values))
+    assert set(zip(*np.nonzero(drawn[..., 0] != 90), strict=True)) == {(701, 701)}
+
+
+def test_an_overlay_reads_the_image_again(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(PICTURE).save(path)
-    (one,) = session.saliency(os.path.relpath(path))
-    there = Path.cwd()
-    os.chdir(tmp_path.parent)
-    try:
-        assert one.overlay().size == (60, 40)
-    finally:
-        os.chdir(there)
+    monkeypatch.chdir(tmp_path)
+    (one,) = session.saliency("a.png")
+    monkeypatch.chdir(tmp_path.parent)
+    assert one.image == "a.png"
+    assert one.overlay().size == (60, 40)
     Image.fromarray(PICTURE[:20]).save(path)
-    with pytest.raises(ImageError, match="is 60x20 pixels now, and was 60x40"):
+    with pytest.raises(ImageError, match=r"is 60x20 pixels now, and was 60x40"):
         one.overlay()
     path.unlink()
     with pytest.raises(ImageError, match="does not exist"):
@@ -228,6 +236,11 @@ def test_a_name_that_does_not_say_what_to_write(
     assert os.listdir(tmp_path) == []
 
 
+def test_a_file_object_is_no_path(seen: Saliency) -> None:
+    with pytest.raises(OutputError, match="BytesIO is no path"):
+        seen.save(io.BytesIO())  # type: ignore[arg-type]
+
+
 def test_a_folder_that_cannot_be_made(seen: Saliency, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
@@ -274,6 +287,10 @@ def test_a_list_shows_all_results_up_to_a_dozen(session: Session) -> None:
     assert "and 3 more" in html
     assert [one.image for one in results.failed] == ["absent.png"]
     assert "no images" in session.saliency([])._repr_html_()
+    part = results[12:]
+    assert len(pictures(part._repr_html_())) == 2
+    assert part[2].image == "absent.png"
+    assert pickle.loads(pickle.dumps(part)).to_dicts() == part.to_dicts()
     assert json.loads(results.to_json()) == [one.to_dict() for one in results]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -102,16 +103,20 @@ def _plainly(text: str, name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _silent(transformers: Any) -> Iterator[None]:
     """Without transformers' progress bars and advice; its errors say what matters."""
-    logging = getattr(getattr(transformers, "utils", None), "logging", None)
-    if logging is None:
+    says = getattr(getattr(transformers, "utils", None), "logging", None)
+    if says is None:
         yield
         return
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    level, bars = says.get_verbosity(), says.is_progress_bar_enabled()
+    hub = logging.getLogger("huggingface_hub")  # tells of each of its attempts
+    hub_level = hub.level
+    says.set_verbosity_error()
+    says.disable_progress_bar()
+    hub.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        hub.setLevel(hub_level)
+        says.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            says.enable_progress_bar()

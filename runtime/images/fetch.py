@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import http.client
-import re
 import time
 import urllib.error
 import urllib.parse
@@ -13,6 +12,7 @@ import urllib.request
 from typing import IO, Any
 
 from ..errors import ImageError
+from .addresses import shown
 
 SECONDS = 30.0
 """How long a server may be silent; a whole file may take four times as long."""
@@ -20,7 +20,6 @@ SECONDS = 30.0
 BYTES = 200_000_000
 """The largest file that is fetched."""
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 _PACKAGES = {
     **dict.fromkeys(("s3", "s3a"), "s3fs"),
     **dict.fromkeys(("gs", "gcs"), "gcsfs"),
@@ -37,18 +36,6 @@ _PACKAGES = {
 """The package that fsspec wants for a kind of address."""
 
 
-def is_address(text: str) -> bool:
-    """Whether a text begins like an address: two letters and more, a colon, a slash."""
-    return _ADDRESS.match(text) is not None
-
-
-def shown(address: str) -> str:
-    """An address in messages: without its data, and without the signature of a signed one."""
-    if address[:5].lower() == "data:":
-        return f"{address[:20]}..."
-    return address if len(address) <= 120 else f"{address.split('?')[0][:120]}..."
-
-
 def fetch(address: str) -> bytes:
     """The bytes that an address leads to.
 
@@ -58,6 +45,8 @@ def fetch(address: str) -> bytes:
     scheme = address.split(":", 1)[0].lower()
     if scheme == "data":
         return _inline(address)
+    if scheme == "file":
+        return _local(address)
     if not address[len(scheme) :].startswith("://"):
         raise ImageError(
             f"{shown(address)} is an address that has lost a slash.",
@@ -150,8 +139,6 @@ def _by_fsspec(address: str, scheme: str) -> bytes:
     try:
         import fsspec
     except ModuleNotFoundError as error:
-        if scheme == "file":
-            return _local(address)
         raise ImageError(f"{where} needs fsspec, which is not installed.", install) from error
     try:
         with fsspec.open(address, "rb") as file:
@@ -175,7 +162,7 @@ def _local(address: str) -> bytes:
     path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
     try:
         with open(path, "rb") as file:
-            return file.read()
+            return _limited(file, address)
     except OSError as error:
         raise ImageError(
             f"{address} cannot be read: {error.strerror}.", "check the path."

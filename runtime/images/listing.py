@@ -18,6 +18,12 @@ SUFFIXES = (
 )
 """What counts as an image in a folder; a file that is named is always tried."""
 
+VIDEO_SUFFIXES = (
+    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
+    *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
+"""What counts as a video among paths."""
+
 _PATIENCE = 0.05
 """Seconds without a line on stdin after which the images before are finished first."""
 

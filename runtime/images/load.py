@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..arrays import Pixels
 from ..errors import ImageError
-from .fetch import fetch, is_address, shown
+from .addresses import is_address, shown
+from .listing import VIDEO_SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -42,6 +44,8 @@ class Unreadable:
     error: ImageError
     name: str | None = None
 
+
+_LOCKS = [threading.Lock() for _ in range(64)]
 
 Source = str | os.PathLike[str] | bytes | Image.Image | Pixels | Encoded | Frame | Unreadable
 
@@ -77,12 +81,18 @@ def load(source: Source, grey: bool = False) -> Pixels:
     elif isinstance(source, Frame):
         picture = _from_array(source.pixels, where)
     elif isinstance(source, Image.Image):
-        picture = _upright_rgb(source, where)
+        with _LOCKS[id(source) // 64 % len(_LOCKS)]:  # the same one may come twice, still unread
+            picture = _upright_rgb(source, where)
     elif isinstance(source, bytes | Encoded):
         data = source if isinstance(source, bytes) else source.data
         picture = _opened(io.BytesIO(data), len(data), where)
     elif isinstance(source, str | os.PathLike):
         picture = _from_file(Path(source), where)
+    elif isinstance(source, list | tuple | dict):
+        raise ImageError(
+            f"{type(source).__name__} is not an image.",
+            "give one list of the images alone, without labels and lists inside.",
+        )
     else:
         raise ImageError(
             f"{type(source).__name__} is not an image.",
@@ -103,6 +113,8 @@ def fetched(source: Source) -> Source:
     if isinstance(source, str | os.PathLike):
         text = os.fsdecode(source)
         if is_address(text) and not os.path.exists(text):
+            from .fetch import fetch  # 35 ms that paths do without
+
             return Encoded(fetch(text), name_of(text))
     return source
 
@@ -155,13 +167,21 @@ def _from_file(path: Path, where: str) -> Image.Image:
         if path.is_dir():
             raise ImageError(f"{where} is a folder.", "give the image files inside it.")
         if not path.exists():
-            raise ImageError(f"{where} does not exist.", "check the path.")
+            raise ImageError(f"{where} does not exist.", _found_by(where))
         return _opened(path, path.stat().st_size, where)
     except OSError as error:
         name = where if len(where) < 200 else f"{where[:60]}..."
         raise ImageError(
             f"{name} cannot be read: {error.strerror or error}.", "check the path and its rights."
         ) from error
+
+
+def _found_by(path: str) -> str:
+    if path.startswith("~"):
+        return "write the folder out: os.path.expanduser(path)."
+    if any(sign in path for sign in "*?["):
+        return "give the files that it stands for: glob.glob(pattern)."
+    return "check the path."
 
 
 def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
@@ -174,6 +194,11 @@ def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _bomb(str(error).split(", could be")[0], where) from error
     except UnidentifiedImageError as error:
+        if os.path.splitext(where)[1].lower() in VIDEO_SUFFIXES:
+            raise ImageError(
+                f"{where} is a video.",
+                "take its frames: session.localize(path) in Python does, and ffmpeg makes files.",
+            ) from error
         raise ImageError(
             f"{where} is not an image that Pillow reads.", "convert it to JPEG or PNG."
         ) from error

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..errors import BacklitError, ImageError
 from . import listing, tensors, videos
-from .fetch import is_address
+from .addresses import is_address
 from .load import Encoded, Frame, Source, Unreadable
 
 
@@ -69,6 +69,8 @@ def _each(item: Any, passing: bool = False) -> Iterator[Source]:
         yield _read(item)
     elif hasattr(item, "read_bytes"):  # zipfile.Path, fsspec's paths
         yield _read(item, "read_bytes")
+    elif type(item).__module__.startswith("fsspec") and hasattr(item, "__enter__"):
+        yield _opened_and_read(item)
     else:
         yield item
 
@@ -130,6 +132,17 @@ def _read(item: Any, method: str = "read") -> Source:
         data.close()  # or Python warns that nobody awaited it
         fix = "await its bytes and pass those, or pass the file inside (upload.file)."
     return Unreadable(ImageError(f"{where} reads {type(data).__name__}, not bytes.", fix), name)
+
+
+def _opened_and_read(item: Any) -> Source:
+    """A file of fsspec, which is not open before its block begins."""
+    name = getattr(item, "path", None)
+    try:
+        with item as file:
+            return _read(file)
+    except Exception as error:
+        problem = f"{name or 'the file'} cannot be read: {str(error) or type(error).__name__}."
+        return Unreadable(ImageError(problem, "check the address and your credentials."), name)
 
 
 def _finish(image: Image.Image) -> None:

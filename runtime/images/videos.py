@@ -7,18 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ImageError
+from .listing import VIDEO_SUFFIXES
 from .load import Frame, Source, Unreadable
-
-SUFFIXES = (
-    *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"),
-    *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-"""What counts as a video among paths."""
 
 
 def is_video(path: str) -> bool:
     """Whether a path is named like a video."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES
+    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
 
 
 def is_capture(item: object) -> bool:
