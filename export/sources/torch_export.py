@@ -100,25 +100,12 @@ def _converted(module: Any, example: torch.Tensor, shapes: Any) -> ir.Model:
         custom_translation_table={torch.ops.aten.as_strided.default: _as_strided},
     )  # fmt: skip
     graph = program.model.graph
-    _without_ceiling(graph)
     for node in graph:  # constants of fused Clips lose their place where two of them share a name
         for i, value in enumerate(node.inputs):
             if value is not None and value.const_value is not None and not value.is_initializer():
                 value.name = f"{node.name}/input_{i}"
                 graph.register_initializer(value)
     return program.model
-
-
-def _without_ceiling(graph: ir.Graph) -> None:
-    """Average over what a window covers where nothing is padded, as PyTorch does.
-
-    With ceil_mode and count_include_pad a window that is larger than its map (EfficientNet's
-    AvgPool2d(1280) as global pooling) is divided by all its places in ONNX Runtime.
-    """
-    for node in graph:
-        plain = node.op_type == "AveragePool" and not any(node.attributes.get_ints("pads", ()))
-        if plain and node.attributes.get_int("ceil_mode", False):
-            node.attributes["count_include_pad"] = ir.AttrInt64("count_include_pad", 0)
 
 
 def _as_strided(self: Any, size: Any, stride: Any, storage_offset: Any = None) -> Any:
