@@ -27,7 +27,7 @@ from .precision.lower import PRECISIONS, lower
 from .prepare.classifier import computes_in, prepare
 from .prepare.scores import Choice
 from .sources.classifier import Classifier, Preprocessing
-from .sources.load import load, to_onnx
+from .sources.load import as_run, load, to_onnx
 from .verify.verify import verify
 from .wrap import without_gradient, wrap
 from .write import save, stamp
@@ -100,7 +100,8 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
 
     Args:
         source: path of an ONNX file, ``torchvision:NAME``, ``timm:NAME``,
-            ``package.module:callable``, an ``nn.Module``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+            ``hf:NAME_OR_FOLDER``, ``package.module:callable``, ``file.py:callable``, an
+            ``nn.Module``, ``ExportedProgram``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
         path: the file to write; it appears complete or not at all.
         options: the fields of `ExportOptions`.
 
@@ -119,6 +120,7 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
     files.folder(path.parent)
     classifier = load(source, asked.weights)
     prepared = _prepare(classifier, asked)
+    classifier = as_run(classifier)
     forward, computed_in = len(prepared.model.graph), _computed_in(prepared, asked)
     contract = _differentiate(classifier, prepared, asked, computed_in)
     model = prepared.model
@@ -148,7 +150,9 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
 
 
 def _prepare(classifier: Classifier, asked: ExportOptions) -> _Prepared:
-    original, exporter = to_onnx(classifier, asked.height_width, asked.channels, asked.constants)
+    original, exporter = to_onnx(
+        classifier, asked.height_width, asked.channels, asked.constants, asked.output_name
+    )
     labels = classifier.says.labels if asked.labels is None else asked.labels
     count = None if labels is None else len(labels)
     found = prepare(original, asked.height_width, asked.output_name, count)

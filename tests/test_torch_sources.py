@@ -220,7 +220,7 @@ def test_weights_that_cannot_be_downloaded(timm: Any, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("module", "source", "weights"),
     [("timm", "timm:resnet18", None),
-     ("safetensors.torch", "timm:resnet18", "w.safetensors"),
+     ("transformers", "hf:somebody/vit", None),
      ("torchvision", "torchvision:resnet18", None)],
 )  # fmt: skip
 def test_a_missing_package_is_named(

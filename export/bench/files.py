@@ -77,7 +77,10 @@ def from_source(
     says, pinned = classifier.says, (size, size) if isinstance(size, int) else size
     given = {"mean": says.mean, "std": says.std, "range": says.range, "verify": False, **options}
     given.setdefault("maps", "saliency")  # what the others compute, and no more
-    model, _ = to_onnx(classifier, pinned, options.get("channels"), options.get("constants"))
+    model, _ = to_onnx(
+        classifier, pinned, options.get("channels"), options.get("constants"),
+        options.get("output_name"),
+    )  # fmt: skip
     original, module = folder / "classifier.onnx", None
     save(model, original)
     # Loaded once: with random weights a second time would be another classifier.

@@ -149,7 +149,7 @@ Examples:
 @click.option(
     "--output-name", help="Which tensor of the model holds the scores: an output, or one inside."
 )
-@click.option("--weights", help="A state dict for torch sources ('random' for torchvision).")
+@click.option("--weights", help="A checkpoint for torch sources ('random': as initialised).")
 @click.option(
     "--precision", type=click.Choice(["fp16", "bf16"]),
     help="Compute in half precision where masks do not depend on it.  [default: as the classifier]",
@@ -169,7 +169,8 @@ def export(
 ) -> None:  # fmt: skip
     """Turn a trained classifier into ONE ONNX file that also returns where it looked.
 
-    SOURCE is an .onnx file, torchvision:NAME, timm:NAME, or package.module:callable.
+    SOURCE is an .onnx, TorchScript or .pt2 file, torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER,
+    package.module:callable or file.py:callable.
     """
     console = Console(stderr=True)
     with status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):

@@ -104,7 +104,7 @@ def _verify(file: Path, source: str, weights: str | None) -> None:
     classifier = load(source, weights)
     console = Console(stderr=True)
     with status(console, f"verifying {file}"):
-        model = as_exported(classifier, contract.image)
+        model = as_exported(classifier, contract)
         result = check_gradient(made, model, classifier.module, contract)
     if classifier.sha256 != contract.source.sha256:
         _other_source(console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,49 +10,56 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from ...runtime.contract import ImageInput
+from ...runtime.contract import Contract
 from ...runtime.errors import ModelError, OptionError
 from ..prepare.image import Wanted, as_images
-from . import torch_source as torch_sources
-from .channels import channels_of
+from .callables import from_callable
 from .classifier import Classifier, Preprocessing
+from .foreign import by_content
+from .huggingface import from_hugging_face
+from .modules import from_object
 from .onnx_file import from_file, from_memory
-from .torch_export import module_to_onnx
+from .probe import to_scores
+from .torch_source import from_timm, from_torchvision
+
+NAMED = {"torchvision": from_torchvision, "timm": from_timm, "hf": from_hugging_face}
+"""Sources ``LIBRARY:NAME``, each by what loads it from that text and the weights asked for."""
 
 
 def load(source: Any, weights: str | None = None) -> Classifier:
     """Load a classifier.
 
     Args:
-        source: a path to an ONNX file, ``torchvision:NAME``, ``timm:NAME``,
-            ``package.module:callable`` (called without arguments, returns an nn.Module), an
-            nn.Module, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
-        weights: a state dict saved with torch.save, for torch sources. For torchvision and timm,
-            ``random`` leaves the weights as initialised; without it the default weights are
-            downloaded.
+        source: a path to an ONNX, TorchScript or .pt2 file, ``torchvision:NAME``, ``timm:NAME``,
+            ``hf:NAME_OR_FOLDER``, ``package.module:callable`` or ``file.py:callable`` (called
+            without arguments, returns an nn.Module), an nn.Module, an ``ExportedProgram``, an
+            ``ONNXProgram``, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+        weights: a checkpoint for torch sources, see checkpoints.py; ``random`` leaves the weights
+            as initialised. Without it named sources load their own.
 
     Raises:
         ModelError: the source cannot be read.
         OptionError: ``weights`` with a source that has them.
     """
+    if type(source).__name__ == "ONNXProgram":  # of torch.onnx.export
+        source = source.model_proto
     if isinstance(source, onnx.ModelProto | ir.Model):
         return from_memory(source)
     if not isinstance(source, str | Path):
-        return torch_sources.from_module(source, type(source).__name__, weights)
+        return from_object(source, type(source).__name__, weights)
     text = str(source)
+    if Path(text).is_file() and (read := by_content(Path(text))) is not None:
+        return read(Path(text), weights)
     if Path(text).is_file() or text.endswith(".onnx"):
         if weights is not None:
             raise OptionError("--weights goes with torch sources only.", "leave --weights out.")
         return from_file(Path(text))
-    if text.startswith("torchvision:"):
-        return torch_sources.from_torchvision(text, weights)
-    if text.startswith("timm:"):
-        return torch_sources.from_timm(text, weights)
-    if ":" in text:
-        return torch_sources.from_callable(text, weights)
+    library, colon, _ = text.partition(":")
+    if colon:
+        return NAMED.get(library, from_callable)(text, weights)
     raise ModelError(
         f"{text} is no file, and no source of another kind.",
-        "give an .onnx file, torchvision:NAME, timm:NAME, or package.module:callable.",
+        "give an .onnx file, torchvision:NAME, timm:NAME, hf:NAME, or package.module:callable.",
     )
 
 
@@ -60,6 +68,7 @@ def to_onnx(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     constants: Mapping[str, Any] | None = None,
+    output_name: str | None = None,
 ) -> tuple[ir.Model, str | None]:
     """The classifier as ONNX, of images as ``as_images`` has them.
 
@@ -71,12 +80,14 @@ def to_onnx(
             open; default: what the source says.
         channels: how many an image has; default: what the classifier's first convolution takes.
         constants: values for other inputs of an ONNX model, by name.
+        output_name: for a torch module that returns several tensors, the one of the scores.
 
     Returns:
         The model, and which of torch's exporters made it (None: it was ONNX already).
 
     Raises:
-        OptionError: a size that nobody said, or that does not fit; likewise channels, constants.
+        OptionError: a size that nobody said, or that does not fit; likewise channels, constants; a
+            torch module with several outputs.
         ModelError: torch's exporter cannot take the module; an ONNX model takes no images.
     """
     if classifier.model is not None:
@@ -89,10 +100,21 @@ def to_onnx(
         raise OptionError(
             f"{classifier.name} does not say its input size.", "give --size, such as --size 224."
         )
-    return module_to_onnx(module, size, channels_of(module, size, channels))
+    return to_scores(module, size, output_name, channels)
 
 
-def as_exported(classifier: Classifier, image: ImageInput) -> ir.Model:
+def as_run(classifier: Classifier) -> Classifier:
+    """A classifier that `to_onnx` has run, with what that showed of its input.
+
+    A module that scales pixels itself takes them as they are: nothing else is to be assumed.
+    """
+    if not getattr(classifier.module, "scales", False) or classifier.says.mean is not None:
+        return classifier
+    says = dataclasses.replace(classifier.says, range="0-255", mean=(0.0,), std=(1.0,))
+    return dataclasses.replace(classifier, says=says)
+
+
+def as_exported(classifier: Classifier, contract: Contract) -> ir.Model:
     """The classifier as ONNX, of the images of a file that was made of it.
 
     If it takes others it stays as it is: whoever compares it with the file says so.
@@ -100,9 +122,10 @@ def as_exported(classifier: Classifier, image: ImageInput) -> ir.Model:
     Raises:
         ModelError: torch's exporter cannot take the module; an ONNX model takes no images.
     """
+    image, scores = contract.image, contract.score.tensor
     size = image.height, image.width
     try:
-        return to_onnx(classifier, size, image.channels)[0]
+        return to_onnx(classifier, size, image.channels, output_name=scores)[0]
     except OptionError:
         if classifier.model is None:
             raise

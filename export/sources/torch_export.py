@@ -22,6 +22,8 @@ from ..prepare.normalise import OPSET, free_batch, modernise
 if TYPE_CHECKING:
     import torch
 
+_MOST = 64  # a first layer of more takes no picture: it is not the first to be run
+
 
 def module_to_onnx(
     module: torch.nn.Module, size: tuple[int, int], channels: int | None = None
@@ -42,11 +44,7 @@ def module_to_onnx(
     """
     import torch
 
-    parameters = list(module.parameters())
-    convolutions = [m for m in module.modules() if hasattr(m, "in_channels")]
-    channels = channels or (1 if convolutions and convolutions[0].in_channels == 1 else 3)
-    dtype = next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
-    example = torch.zeros(2, channels, *size, dtype=dtype)
+    example = example_of(module, size, channels or likely_channels(module)[0])
     said = []
     for name, exporter in EXPORTERS.items():
         try:
@@ -59,6 +57,28 @@ def module_to_onnx(
         "none of PyTorch's exporters takes the model:\n" + "\n".join(said),
         "export the model to ONNX yourself (any exporter) and give the .onnx file.",
     )
+
+
+def likely_channels(module: torch.nn.Module) -> list[int]:
+    """How many channels its images may have, the likeliest first: a module does not say.
+
+    What its first convolution takes, unless that is no number of a picture; 3; 1.
+    """
+    own = [m.in_channels for m in module.modules() if hasattr(m, "in_channels")]
+    first = [int(n) for n in own[:1] if isinstance(n, int) and 1 <= n <= _MOST]
+    return list(dict.fromkeys([*first, 3, 1]))
+
+
+def example_of(module: torch.nn.Module, size: tuple[int, int], channels: int) -> torch.Tensor:
+    """Images [N, C, H, W] as a module takes them, in the dtype of its first weights.
+
+    Two, where it takes any number: what is one is easily taken for something that broadcasts.
+    """
+    import torch
+
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    batch = getattr(module, "batch", None) or 2
+    return torch.zeros(batch, channels, *size, dtype=next(floats, torch.float32), device="cpu")
 
 
 def _by_export(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:

@@ -132,7 +132,7 @@ def _study(
     sampling = sample.draw(arguments, contract, samples, seed)
     source = None
     if classifier is not None:
-        source = as_exported(classifier, contract.image)
+        source = as_exported(classifier, contract)
     views = sampling.views()
     watch.begin("maps", len(views))
     probability, top, maps, by_class = _explained(session, scorer, sampling, watch.step)

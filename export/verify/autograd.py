@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,27 +14,54 @@ from ..probes import preprocessed
 from .measured import Measured
 
 
-def autograd(module: Any, measured: Measured, contract: Contract) -> tuple[Array, Array, Array]:
-    """Expected and found gradients [N*K, C*H*W], and the module's scores.
+def autograd(
+    module: Any, measured: Measured, contract: Contract
+) -> tuple[Array, Array, Array] | None:
+    """Expected and found gradients [N*K, C*H*W], and the module's scores; None: there are none.
 
     In float64, so that only one side of the comparison rounds: float32 flips ReLU masks near zero,
     and each flip shows. All images at once: PyTorch 2.13 differentiates some models wrong in a
     batch of one (xcit, iformer).
+
+    There are none where the module cannot be run in float64 or float32 so that autograd sees its
+    input, as where it detaches a tensor.
     """
     import torch
 
-    pixels = torch.tensor(measured.pixels, dtype=torch.float64, requires_grad=True)
-    scores = module_scores(module, pixels, contract)
-    expected = np.empty_like(measured.gradient)
-    for n, k in np.ndindex(*measured.classes.shape):
-        score = scores[n, measured.classes[n, k]]
-        (gradient,) = torch.autograd.grad(score, pixels, retain_graph=True)
-        expected[n, k] = gradient[n].numpy()
+    plainly = torch.autocast("cpu", enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), plainly:
+        pixels = torch.tensor(measured.pixels, dtype=torch.float64, requires_grad=True)
+        scores = module_scores(module, pixels, contract)
+        if scores is None or scores.shape != measured.scores.shape:
+            return None
+        expected = np.empty_like(measured.gradient)
+        for n, k in np.ndindex(*measured.classes.shape):
+            score = scores[n, measured.classes[n, k]]
+            try:
+                (gradient,) = torch.autograd.grad(score, pixels, retain_graph=True)
+            except RuntimeError:
+                return None
+            expected[n, k] = gradient[n].numpy()
     rows = (measured.classes.size, -1)
     return expected.reshape(rows), measured.gradient.reshape(rows), scores.detach().numpy()
 
 
 def module_scores(module: Any, pixels: Any, contract: Contract) -> Any:
-    """The module's own scores, a float64 tensor [N, classes], of the graph's own image values."""
+    """The module's own scores, a float64 tensor [N, classes], of the graph's own image values.
+
+    None where it runs neither in float64 nor in float32.
+    """
+    import torch
+
     x = preprocessed(pixels, contract) if contract.image.dtype == "uint8" else pixels
-    return copy.deepcopy(module).double()(x).flatten(1)
+    for dtype in (torch.float64, torch.float32):  # the second where a module's own code insists
+        try:
+            with warnings.catch_warnings():  # of what a user's module is made of
+                warnings.simplefilter("ignore")
+                copied = copy.deepcopy(module)
+                copied = copied.double() if dtype == torch.float64 else copied.float()
+                scores = copied(x.to(dtype))
+            return scores.double().reshape(len(x), -1)
+        except Exception:  # noqa: S112 - whatever the module's own code raises
+            continue
+    return None

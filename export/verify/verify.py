@@ -125,9 +125,14 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
             import torch
 
             with torch.no_grad():
-                scores = module_scores(module, torch.tensor(measured.pixels), contract).numpy()
+                own = module_scores(module, torch.tensor(measured.pixels), contract)
+            if own is not None:
+                scores = own.numpy()
     elif by_torch:
-        expected, found, scores = autograd(module, measured, contract)
+        by_autograd = autograd(module, measured, contract)
+        if by_autograd is None:
+            return compare(model, source, None, contract)
+        expected, found, scores = by_autograd
     else:
         expected, found, scores = differences(detach(source), measured, contract)
     cosine, error = _agreement(expected, found)
