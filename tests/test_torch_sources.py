@@ -13,6 +13,7 @@ import pytest
 import torch
 from backlit.export.graph.weights import detach, session
 from backlit.export.sources.load import load, to_onnx
+from backlit.export.sources.probe import to_scores
 from backlit.export.sources.torch_export import EXPORTERS, module_to_onnx
 from backlit.runtime.errors import ModelError
 from support import zoo
@@ -55,7 +56,7 @@ class Bessel(torch.nn.Module):
 
 def test_a_plain_module_is_exported_with_a_dynamic_batch_and_its_own_tensors() -> None:
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten()).eval()
-    model, exporter = module_to_onnx(module, (8, 6))
+    model, exporter = module_to_onnx(module, (8, 6), channels=1)
     assert exporter == "torch.export"
     (image,) = model.graph.inputs
     assert [str(d) for d in image.shape or ()] == ["N", "1", "8", "6"]
@@ -130,7 +131,7 @@ def test_a_depthwise_convolution_does_not_make_an_image_grey() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.mix(self.embed(x.movedim(1, -1)).movedim(-1, 1)).mean((2, 3))
 
-    model, _ = module_to_onnx(Linear().eval(), (8, 8))
+    model, _ = to_scores(Linear().eval(), (8, 8), None)
     assert (model.graph.inputs[0].shape or ())[1] == 3
 
 

@@ -26,14 +26,14 @@ _MOST = 64  # a first layer of more takes no picture: it is not the first to be 
 
 
 def module_to_onnx(
-    module: torch.nn.Module, size: tuple[int, int], channels: int | None = None
+    module: torch.nn.Module, size: tuple[int, int], channels: int = 3
 ) -> tuple[ir.Model, str]:
     """Export a module by the first of PyTorch's exporters that takes it.
 
     Args:
         module: in eval mode; its input is [N, C, H, W].
         size: height and width in pixels.
-        channels: C; default: 1 if its first convolution takes 1, else 3.
+        channels: C.
 
     Returns:
         The model, one input ``input`` with a dynamic first dimension, its weights still the
@@ -44,7 +44,7 @@ def module_to_onnx(
     """
     import torch
 
-    example = example_of(module, size, channels or likely_channels(module)[0])
+    example = example_of(module, size, channels)
     said = []
     for name, exporter in EXPORTERS.items():
         try:
