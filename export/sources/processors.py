@@ -95,14 +95,16 @@ def _size_and_crop(processor: Settings) -> tuple[tuple[int, int] | None, float |
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
-    """Height and width of a processor's size: a number, two, or a table."""
+    """Height and width of a processor's size: a number, two, or a table; None for no such size."""
     if isinstance(size, Mapping):
         if size.get("height") and size.get("width"):
-            return int(size["height"]), int(size["width"])
-        size = size.get("shortest_edge") or size.get("longest_edge")
-    if isinstance(size, list | tuple) and len(size) == 2:
-        return int(size[0]), int(size[1])
-    return (int(size), int(size)) if isinstance(size, int | float) and size else None
+            size = [size["height"], size["width"]]
+        else:
+            size = size.get("shortest_edge") or size.get("longest_edge")
+    sides = list(size) if isinstance(size, list | tuple) else [size, size]
+    if len(sides) != 2 or not all(type(side) in (int, float) and side >= 1 for side in sides):
+        return None
+    return int(sides[0]), int(sides[1])
 
 
 def _interpolation(resample: Any) -> Literal["bilinear", "bicubic"]:

@@ -6,14 +6,17 @@ transformers.js write the ONNX file beside them or into a folder ``onnx``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import types
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx_ir as ir
 
 from .classifier import Preprocessing
+from .processors import of_config, preprocessing
 
 _PIXELS = {  # integer images hold pixels; signed bytes hold them less 128
     ir.DataType.UINT8: 0.0, ir.DataType.INT8: 128.0, ir.DataType.INT16: 0.0,
@@ -54,48 +57,13 @@ def beside(path: Path) -> Preprocessing:
 
 
 def hugging_face(config: dict[str, Any], how: dict[str, Any]) -> Preprocessing:
-    """What a Hugging Face model's ``config.json`` and image processor say.
-
-    An image processor computes ``(pixel * rescale_factor - offset - image_mean) / image_std``.
-    """
-    crop = _size(how.get("crop_size")) if how.get("do_center_crop") else None
-    resized = _size(how.get("size"))
-    size = crop or resized or _size(config.get("image_size"))
-    fraction = how.get("crop_pct")
-    shorter = isinstance(how.get("size"), int) or "shortest_edge" in (how.get("size") or ())
-    if crop and resized and shorter:
-        fraction = crop[0] / resized[0]
-    by = how.get("resample")
-    resample: Literal["bilinear", "bicubic"] | None = None
-    if by is not None:
-        resample = "bilinear" if by == 2 else "bicubic"
-    says = Preprocessing(
-        size=size,
-        crop_fraction=float(fraction) if fraction and 0 < fraction <= 1 else None,
-        interpolation=resample,
-        labels=_labels(config.get("id2label")),
-        bgr=bool(how.get("do_flip_channel_order")),
-    )
-    mean, std = how.get("image_mean"), how.get("image_std")
-    if not how or (how.get("do_normalize", True) and (mean is None or std is None)):
-        return says
-    if not how.get("do_normalize", True):
-        mean, std = [0.0], [1.0]
-    mean, std = _numbers(mean), _numbers(std)
-    if not mean or not std or len(mean) != len(std) or min(std) <= 0:
-        return says
-    if not how.get("do_rescale", True):
-        return dataclasses.replace(says, range="0-255", mean=tuple(mean), std=tuple(std))
-    unit = 255 * float(how.get("rescale_factor") or 1 / 255)
-    offset = 1.0 if how.get("rescale_offset") else 0.0
-    if abs(unit - 1) < 1e-4 and not offset:
-        unit = 1.0
-    return dataclasses.replace(
-        says,
-        range="0-1",
-        mean=tuple((m + offset) / unit for m in mean),
-        std=tuple(s / unit for s in std),
-    )
+    """What a Hugging Face model's ``config.json`` and image processor say; nothing if damaged."""
+    named = types.SimpleNamespace(**config)
+    with contextlib.suppress(TypeError, ValueError, ArithmeticError, AttributeError):
+        return preprocessing(how or None, named)
+    with contextlib.suppress(TypeError, ValueError, ArithmeticError, AttributeError):
+        return of_config(named)
+    return Preprocessing()
 
 
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -105,36 +73,6 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) and any(key in found for key in keys) else {}
-
-
-def _size(given: Any) -> tuple[int, int] | None:
-    """Height and width of any of the ways to write them."""
-    if isinstance(given, dict):
-        edge = given.get("shortest_edge") or given.get("longest_edge")
-        given = [given.get("height", edge), given.get("width", edge)]
-    elif isinstance(given, int):
-        given = [given, given]
-    if not isinstance(given, list) or len(given) != 2:
-        return None
-    right = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in given)
-    return (given[0], given[1]) if right else None
-
-
-def _numbers(given: Any) -> list[float]:
-    values = given if isinstance(given, list) else [given]
-    right = all(isinstance(v, int | float) for v in values)
-    return [float(v) for v in values] if right else []
-
-
-def _labels(by_index: Any) -> tuple[str, ...] | None:
-    """Names by class number, unless they only number the classes."""
-    if not isinstance(by_index, dict) or not by_index:
-        return None
-    names = [by_index.get(str(i)) for i in range(len(by_index))]
-    if any(not isinstance(name, str) for name in names):
-        return None
-    numbered = all(name == f"LABEL_{i}" for i, name in enumerate(names))
-    return None if numbered else tuple(str(name) for name in names)
 
 
 __all__ = ["beside", "hugging_face", "stated"]
