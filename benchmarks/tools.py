@@ -30,6 +30,12 @@ from benchmarks import pages
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out" / "tools"
 SIDE, CLASSES = 64, 10
+COMMAND = """
+from support import zoo
+zoo.torchvision()  # which transformers imports, as it can be imported with a torch for CPUs
+from backlit.runtime.cli import main
+main()
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +143,7 @@ def _huggingface(name: str, folder: Path) -> Path:
                  "patch_size": 4},
     }  # fmt: skip
     config = getattr(transformers, f"{name}Config")(**small, **options[name])
+    config.architectures = [f"{name}ForImageClassification"]
     model = transformers.AutoModelForImageClassification.from_config(config).eval()
     model.save_pretrained(folder / "model")
     transformers.ViTImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(
@@ -146,11 +153,10 @@ def _huggingface(name: str, folder: Path) -> Path:
 
 
 def _by_optimum(name: str, folder: Path) -> str:
+    model = _huggingface(name, folder)  # first: it imports torchvision as it can be here
     from optimum.exporters.onnx import main_export
 
-    main_export(
-        str(_huggingface(name, folder)), output=folder / "onnx", task="image-classification"
-    )
+    main_export(str(model), output=folder / "onnx", task="image-classification")
     return str(folder / "onnx" / "model.onnx")
 
 
@@ -205,7 +211,7 @@ def attempt(tool: Tool, model: str, seconds: float) -> dict[str, Any]:
         file = (folder / "made.txt").read_text(encoding="utf-8")
         typed = [word.replace("FILE", file) for word in tool.typed.split()]
         done = subprocess.run(
-            [sys.executable, "-m", "backlit.runtime", "export", *typed,
+            [sys.executable, "-c", COMMAND, "export", *typed,
              "-o", str(folder / "file.backlit.onnx")],
             capture_output=True, text=True, timeout=seconds, env={**os.environ, "COLUMNS": "200"},
         )  # fmt: skip
