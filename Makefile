@@ -9,7 +9,7 @@ OPENVINO := .venv-openvino
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision dist wheel clean
+.PHONY: demo test slow lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -17,6 +17,10 @@ demo: .venv/ready
 # One thread per worker: two workers with two spinning pools each take twice as long.
 test: .venv/ready-test lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+# What make test leaves out: large networks whose kind a smaller one stands for.
+slow: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
 
 lint: .venv/ready-test .typing/ready
 	$(BIN)/ruff check .

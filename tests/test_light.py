@@ -20,6 +20,7 @@ from onnx import numpy_helper
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = sorted(p.name.removesuffix(".onnx") for p in FOLDER.glob("light_*.onnx"))
+SLOW = {"light_vgg19", "light_inception_v2"}
 
 
 def seeded(name: str) -> onnx.ModelProto:
@@ -66,7 +67,9 @@ def test_there_are_nine() -> None:
     assert len(NAMES) == 9
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NAMES]
+)
 def test_old_architecture_exports_with_a_right_gradient(name: str, tmp_path: Path) -> None:
     model, file = seeded(name), tmp_path / "m.onnx"
     report = export(model, file, input="float32", maps="gradient", verify=False)

@@ -32,7 +32,12 @@ def _release_memory() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = {"vgg16_bn", "densenet121", "convnext_tiny", "inception_v3"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NETWORKS]
+)
 def test_float32_gradient_agrees_with_autograd(name: str, tmp_path: Path) -> None:
     size, file = NETWORKS[name], tmp_path / "model.onnx"
     model = zoo.classifier(name, size=size)
