@@ -166,6 +166,22 @@ def judge(source: Any, size: int | None) -> dict[str, Any]:
         }  # fmt: skip
 
 
+def save(model: Any, folder: Path) -> None:
+    """Write a classifier as ``save_pretrained`` does, with its image processor's configuration."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        model.save_pretrained(folder)
+    processor = {
+        "do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 3,
+        "rescale_factor": 1 / 255, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4],
+        "size": _size(model) or 64, "image_processor_type": "ViTImageProcessor",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
+
+
+def _size(model: Any) -> Any:
+    return getattr(model.config, "image_size", None)
+
+
 def both(name: str) -> dict[str, Any]:
     """A classifier as a module and as hf:FOLDER."""
     try:
@@ -175,20 +191,10 @@ def both(name: str) -> dict[str, Any]:
         reason = f"transformers does not make it: {type(error).__name__}: {lines[0][:200]}"
         failed = {"ok": False, "reason": reason}
         return {"model": name, "module": failed, "hf": failed}
-    own = getattr(model.config, "image_size", None)
-    size = 64 if own is None and "vision_config" not in MODELS[name] else None
+    size = 64 if _size(model) is None and "vision_config" not in MODELS[name] else None
     module = judge(model, size)
     with tempfile.TemporaryDirectory() as folder:
-        with contextlib.redirect_stderr(io.StringIO()):
-            model.save_pretrained(folder)
-        processor = {
-            "do_resize": True, "do_rescale": True, "do_normalize": True, "resample": 3,
-            "rescale_factor": 1 / 255, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4],
-        }  # fmt: skip
-        if size is not None:
-            processor["size"] = {"height": size, "width": size}
-        text = json.dumps({**processor, "size": processor.get("size", own or 64)})
-        (Path(folder) / "preprocessor_config.json").write_text(text, encoding="utf-8")
+        save(model, Path(folder))
         return {"model": name, "module": module, "hf": judge(f"hf:{folder}", None)}
 
 

@@ -128,27 +128,9 @@ def _huggingface(name: str, folder: Path) -> Path:
     from support import zoo
 
     zoo.torchvision()
-    import torch
-    import transformers
+    from benchmarks import huggingface
 
-    torch.manual_seed(0)
-    small = {"image_size": SIDE, "num_labels": CLASSES}
-    layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-              "intermediate_size": 64, "patch_size": 8}  # fmt: skip
-    stages = {"hidden_sizes": [8, 16, 32, 64], "depths": [1, 1, 1, 1]}
-    options: dict[str, dict[str, Any]] = {
-        "ViT": layers, "DeiT": layers, "Beit": layers, "Dinov2": layers,
-        "ResNet": {"embedding_size": 8, **stages}, "ConvNext": stages, "MobileNetV2": {},
-        "Swin": {"embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4,
-                 "patch_size": 4},
-    }  # fmt: skip
-    config = getattr(transformers, f"{name}Config")(**small, **options[name])
-    config.architectures = [f"{name}ForImageClassification"]
-    model = transformers.AutoModelForImageClassification.from_config(config).eval()
-    model.save_pretrained(folder / "model")
-    transformers.ViTImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(
-        folder / "model"
-    )
+    huggingface.save(huggingface.made(f"{name}ForImageClassification"), folder / "model")
     return folder / "model"
 
 

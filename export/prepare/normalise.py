@@ -24,7 +24,7 @@ from ..graph.values import BATCH
 from ..graph.weights import through
 from . import batch, expansions
 from .branches import decided
-from .standardise import standardised_weights, without_saved_statistics
+from .statistics import without_saved_statistics
 from .walk import Walk
 from .windows import explicit
 
@@ -182,8 +182,6 @@ def settle(model: ir.Model, locate: Callable[[ir.Model], Ends]) -> tuple[ir.Mode
         if expansions.unroll(model):
             expansions.expand(model)
             continue
-        if standardised_weights(model):
-            infer_shapes(model, known)
         decided(model)
         wrt, target = locate(model)
         missing = unknown(path(model.graph, wrt, target))

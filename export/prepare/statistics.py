@@ -5,6 +5,7 @@ https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
 
 from __future__ import annotations
 
+import onnx
 import onnx_ir as ir
 
 from ...runtime.errors import ModelError
@@ -13,6 +14,22 @@ from ..graph.values import attribute
 from .forms import Inputs, depends_on_inputs, form, rank
 
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast")
+
+
+def without_saved_statistics(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without the outputs saved_mean and saved_var, which onnx's converter refuses.
+
+    Before opset 14 five outputs were what made a BatchNormalization one in training mode; three
+    still do.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    used = {name for node in proto.graph.node for name in node.input}
+    used |= {v.name for v in proto.graph.output}
+    for node in result.graph.node:
+        if node.op_type == "BatchNormalization" and not used & set(node.output[3:]):
+            del node.output[3:]
+    return result
 
 
 @form("BatchNormalization", domain="")

@@ -51,37 +51,41 @@ def by_content(path: Path) -> Reader | None:
 
 
 def _torchscript(path: Path, weights: str | None) -> Classifier:
-    import_or_fix("torch", "pip install torch")
-    import torch
-
-    from .torch_export import quiet
-
-    try:
-        with quiet():
-            module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:
-        raise ModelError(
-            f"{path} is TorchScript that this torch cannot load: {first_line(error)}",
-            "save it with this version of torch, or give the module in Python.",
-        ) from error
-    return from_object(module, path.name, weights)
+    return _by_torch(path, weights, "TorchScript", _script)
 
 
 def _program(path: Path, weights: str | None) -> Classifier:
-    import_or_fix("torch", "pip install torch")
-    import torch
+    return _by_torch(path, weights, "an exported program", _exported)
 
+
+def _by_torch(
+    path: Path, weights: str | None, what: str, load: Callable[[Path], Any]
+) -> Classifier:
+    """A classifier of a file that holds its graph, read by a function of torch."""
+    import_or_fix("torch", "pip install torch")
     from .torch_export import quiet
 
     try:
         with quiet():
-            program = torch.export.load(path)
+            made = load(path)
     except Exception as error:
         raise ModelError(
-            f"{path} is an exported program that this torch cannot load: {first_line(error)}",
+            f"{path} is {what} that this torch cannot load: {first_line(error)}",
             "save it with this version of torch, or give the module in Python.",
         ) from error
-    return from_object(program, path.name, weights)
+    return from_object(made, path.name, weights)
+
+
+def _script(path: Path) -> Any:
+    import torch
+
+    return torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+
+
+def _exported(path: Path) -> Any:
+    import torch
+
+    return torch.export.load(path)
 
 
 def _pickle(path: Path, weights: str | None) -> Classifier:
