@@ -209,6 +209,7 @@ def _differentiate(
             choice.left_out,
             choice.box_axis,
             choice.candidates if len(choice.candidates) > 1 else (),
+            choice.objectness,
         ),
         maps=wrapped.maps,
         relu=asked.relu,

@@ -90,6 +90,9 @@ class Score:
             class is the maximum along it; None: the tensor has one number per class.
         candidates: the tensors among which it was chosen, in words, the chosen one first; empty
             where there was no choice.
+        objectness: where along the tensor's last axis but ``box_axis`` a box's own score lies, with
+            those of its classes after it; the score of a class is then the largest product of the
+            two. None: boxes have no score of their own.
     """
 
     classes: int
@@ -97,6 +100,7 @@ class Score:
     left_out: tuple[str, ...] = ()
     box_axis: int | None = None
     candidates: tuple[str, ...] = ()
+    objectness: int | None = None
 
     @property
     def independent(self) -> bool:

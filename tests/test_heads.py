@@ -143,23 +143,6 @@ def test_boxes_are_told_from_classes_by_the_places(tmp_path: Path) -> None:
     assert (score.classes, score.box_axis) == (20, 1)
 
 
-def test_an_older_head_is_told_apart(tmp_path: Path) -> None:
-    """YOLOv5's boxes have a score of their own that multiplies those of the classes."""
-    lines = PLACE + LOGITS + (
-        "k = Conv(r, one)\nq = Reshape(k, flat)\nsure = Sigmoid(q)\n"
-        "z = Concat<axis = 1>(boxes, sure, s)\n"
-        "t = Transpose<perm = [0, 2, 1]>(z)\ny = Concat<axis = 1>(t, t)"
-    )  # fmt: skip
-    outputs = (f"float[N, {2 * BOXES}, 8] y", f"float[N, {BOXES}, 8] t", f"float[N, 8, {BOXES}] z")
-    for output in outputs:
-        model = tailed(lines, output, constants=WEIGHTS)
-        with pytest.raises(ModelError, match="seems to be a detector") as caught:
-            export(model, tmp_path / "m.onnx")
-        assert "YOLOv8" in caught.value.fix
-        with pytest.raises(ModelError, match="scores are"):
-            export(model, tmp_path / "m.onnx", output_name=output[-1])
-
-
 def test_a_detectors_file_is_verified_rebuilt_and_run(tmp_path: Path) -> None:
     lines, outputs, _ = HEADS["N,4+C,A"]
     model = tailed(lines, outputs, constants=WEIGHTS)

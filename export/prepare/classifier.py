@@ -63,9 +63,9 @@ def prepare(
         (image,) = model.graph.inputs
         if not chosen:
             if score is not None and score.tensor in names:
-                made = Choice(model.graph.outputs[0], score.left_out, score.box_axis)
+                made = _as_before(model.graph.outputs[0], score)
             elif output_name is not None:
-                made = scores.named(model.graph.outputs[0], names, boxes)
+                made = scores.named(model.graph.outputs[0], names, boxes, labels)
             else:
                 made = scores.choose(model, image, names, labels)
             if made.scores.shape is None:  # of an operator that has yet to be expanded
@@ -88,14 +88,38 @@ def cut(source: ir.Model, name: str) -> ir.Model:
     return attach(with_output(whole.proto, name), whole.weights)
 
 
+def _as_before(scores: ir.Value, score: Score) -> Choice:
+    """What an earlier export chose, of the tensor that it found."""
+    return Choice(
+        scores, score.left_out, score.box_axis, objectness=score.objectness, classes=score.classes
+    )
+
+
 def per_class(graph: ir.Graph, choice: Choice) -> ir.Value:
-    """The scores of an image, where the tensor has those of boxes: the largest of each class."""
+    """The scores of an image, where the tensor has those of boxes: the largest of each class.
+
+    Where boxes have a score of their own too, it multiplies those of their classes.
+    """
     if choice.box_axis is None:
         return choice.scores
     op, axis = Ops(graph, 1, prefix="scores"), choice.box_axis
-    found: ir.Value = op.ReduceMax(choice.scores, [axis], keepdims=0)
-    found.dtype = choice.scores.dtype or ir.DataType.FLOAT
-    found.shape = ir.Shape([BATCH, static(choice.scores, 1)[2 - axis]])
+    op.dtype = choice.scores.dtype or ir.DataType.FLOAT
+    each, (first, second) = choice.scores, static(choice.scores, 1)
+    boxes, count = (first, second) if axis == 1 else (second, first)
+
+    def known(value: ir.Value, *dims: int) -> ir.Value:
+        value.dtype, value.shape = op.dtype, ir.Shape([BATCH, *dims])
+        return value
+
+    def part(start: int, length: int) -> ir.Value:
+        rows = (boxes, length) if axis == 1 else (length, boxes)
+        return known(op.Slice(choice.scores, [start], [start + length], [3 - axis]), *rows)
+
+    if choice.objectness is not None and choice.classes is not None:
+        own, count = part(choice.objectness, 1), choice.classes
+        classes = part(choice.objectness + 1, count)
+        each = known(op.Mul(own, classes), *static(classes, 1))
+    found = known(op.ReduceMax(each, [axis], keepdims=0), count)
     graph.outputs[:] = [found]
     graph.sort()
     return found

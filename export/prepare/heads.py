@@ -1,7 +1,8 @@
 """Models that are no classifiers: the head of a detector that can be taken, and what others are.
 
 A YOLO head gives each of A boxes four numbers of its place and one score for each of C classes,
-[N, 4+C, A]. As an image's score of a class counts the largest over its boxes.
+[N, 4+C, A]; older ones have a score of the box between them (objectness.py). As an image's score of
+a class counts the largest over its boxes.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import onnx_ir as ir
 from ...runtime.errors import ModelError
 from ..graph.shapes import dims, shown
 from ..graph.values import FLOATS, attribute
+from .objectness import PLACE, rated
 from .tails import RENAMES, Tail, trace
 
 MANY = 20  # boxes, at least; a head of fewer is taken for something else
-_PLACE = 4  # numbers that say where a box is
 _SELECT = ("NonZero", "RoiAlign", "MaxRoiPool")  # then rows are boxes, not images
 _SELECTS_NAMED = ("nonmaxsuppression", "nms", "detection")  # of plugins: EfficientNMS_TRT
 
@@ -28,10 +29,13 @@ class Head:
 
     Attributes:
         output: the name of the tensor that has them.
-        scores: their tensor, [N, C, A] or [N, A, C], unnormalised where possible.
+        scores: their tensor, [N, C, A] or [N, A, C], unnormalised where possible; with
+            ``classes`` it is the head itself.
         left_out: operators after it that make probabilities.
         box_axis: the axis of the boxes, 1 or 2.
         what: the head, in words.
+        classes: how many, where the boxes have scores of their own; None: they have not.
+        sure: whether these are scores; False: it may be something else.
     """
 
     output: str
@@ -39,23 +43,42 @@ class Head:
     left_out: tuple[str, ...]
     box_axis: int
     what: str
+    classes: int | None = None
+    sure: bool = True
+
+    @property
+    def objectness(self) -> int | None:
+        """Where a box's own score lies among its numbers; None: there is none."""
+        return None if self.classes is None else PLACE
+
+    @property
+    def note(self) -> str:
+        """What a user should hear of it."""
+        product = "" if self.classes is None else " product of the two"
+        return f"{self.what}; the score of a class is the largest{product} over all its boxes."
 
 
-def yolo(graph: ir.Graph, source_names: Collection[str]) -> Head | None:
+def yolo(graph: ir.Graph, source_names: Collection[str], labels: int | None) -> Head | None:
     """The head of a model that returns places and probabilities of boxes in one tensor.
 
     The evidence: along one axis four numbers come first, and then the results of a Sigmoid. Where
-    others come then, ``left_out`` is empty, and it may be something else.
+    others come then, it is not ``sure``.
+
+    Raises:
+        OptionError: a score of the box may come first, or none.
     """
     for output in graph.outputs:
-        head = _place_and_scores(output, source_names)
+        head = _rated(output, labels) or _place_and_scores(output, source_names)
         if head is not None:
             return head
     return None
 
 
 def named(
-    output: ir.Value, source_names: Collection[str], boxes: Collection[int] = ()
+    output: ir.Value,
+    source_names: Collection[str],
+    boxes: Collection[int] = (),
+    labels: int | None = None,
 ) -> Head | None:
     """The head that a tensor of three axes is, where the user says that it holds the scores.
 
@@ -63,8 +86,12 @@ def named(
         output: the tensor.
         source_names: tensors of the source graph.
         boxes: how many boxes the model has, as its outputs say.
+        labels: how many labels there are; None: nobody said.
+
+    Raises:
+        OptionError: a score of the box may come first, or none.
     """
-    whole = _place_and_scores(output, source_names)
+    whole = _rated(output, labels) or _place_and_scores(output, source_names)
     if whole is not None:
         return whole
     tail = trace(output, source_names)
@@ -90,7 +117,7 @@ def places(graph: ir.Graph) -> set[int]:
     """How many boxes a model's outputs [N, boxes, 4] and [N, 4, boxes] have."""
     shapes = [shape for v in graph.outputs if (shape := dims(v)) is not None and len(shape) == 3]
     pairs = [(shape[i], shape[3 - i]) for shape in shapes for i in (1, 2)]
-    return {count for count, four in pairs if four == _PLACE and count is not None}
+    return {count for count, four in pairs if four == PLACE and count is not None}
 
 
 def _joins_places(value: ir.Value) -> bool:
@@ -100,10 +127,26 @@ def _joins_places(value: ir.Value) -> bool:
         if node.op_type == "Concat" and parts:
             axis = attribute(node, "axis") % max(len(dims(value) or ()), 1)
             rows = [_row(part, axis) for part in parts]
-            if any(sum(rows[:i]) == _PLACE for i in range(1, len(rows))):
+            if any(sum(rows[:i]) == PLACE for i in range(1, len(rows))):
                 return True
         value = parts[0]
     return False
+
+
+def _rated(output: ir.Value, labels: int | None) -> Head | None:
+    """The head of boxes with scores of their own."""
+    shape, name = dims(output) or (), str(output.name)
+    for axis in (2, 1) if len(shape) == 3 and output.dtype in FLOATS else ():
+        boxes = shape[3 - axis]
+        if shape[axis] is None or boxes is None or boxes < MANY:
+            continue
+        if (classes := rated(output, axis, labels)) is not None:
+            what = (
+                f"{name} {shown(shape)} is the head of a detector: the places of {boxes} boxes, a "
+                f"score of each, and those of {classes} classes"
+            )
+            return Head(name, output, (), 3 - axis, what, classes)
+    return None
 
 
 def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head | None:
@@ -119,7 +162,7 @@ def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head |
     axis = attribute(node, "axis") % 3
     parts = _parts(node, axis)
     rows = [_row(part, axis) for part in parts]
-    place = next((i for i in range(len(rows)) if sum(rows[: i + 1]) == _PLACE), None)
+    place = next((i for i in range(len(rows)) if sum(rows[: i + 1]) == PLACE), None)
     if axis == 0 or place is None or place + 1 >= len(parts) or 0 in rows:
         return None
     boxes = (dims(at) or ())[3 - axis]
@@ -140,7 +183,7 @@ def _place_and_scores(output: ir.Value, source_names: Collection[str]) -> Head |
     if tail.left_out and dims(tail.scores) == dims(part) and tail.axis in (None, axis):
         return Head(name, tail.scores, tail.left_out, 3 - axis, what)
     if part.name in source_names:
-        return Head(name, part, (), 3 - axis, what)
+        return Head(name, part, (), 3 - axis, what, sure=False)
     return None
 
 
@@ -218,8 +261,9 @@ def _seems(graph: ir.Graph) -> tuple[str, str]:
         if len(shape := dims(value) or ()) == 3 and shape[-1] != 6 and _joins_places(value):
             count = max(d or 0 for d in shape)
             return f"it seems to be a detector ({name}: places and scores of {count} boxes)", (
-                "give an image classifier, or a detector whose head is [N, 4+C, boxes]: that of "
-                "YOLOv8 and later."
+                "give an image classifier, or a detector whose head is [N, 4+C, boxes], as that of "
+                "YOLOv8 and later, or [N, boxes, 5+C], with the places decoded and the scores as "
+                "results of a Sigmoid, as that of YOLOv5."
             )
     for seems in (_detector, _planes, _rows):
         for name, shape in shapes:
@@ -237,9 +281,9 @@ def _detector(name: str, shape: tuple[int | None, ...], size: list[int]) -> str 
     rows = [d for d in shape[1:] if d is not None]
     if len(size) == 3 and rows in (size[1:], size[:2]):  # one number per pixel
         return None
-    if len(shape) == 3 and _PLACE in rows:
+    if len(shape) == 3 and PLACE in rows:
         return f"it seems to be a detector ({name}: the places of boxes)"
-    if len(rows) == 2 == len(shape) - 1 and _is_grid(max(rows), size) and min(rows) > _PLACE:
+    if len(rows) == 2 == len(shape) - 1 and _is_grid(max(rows), size) and min(rows) > PLACE:
         return f"it seems to be a detector ({name}: places and scores of {max(rows)} boxes)"
     if len(shape) == 5 or _boxes_by_name(name):
         return f"it seems to be a detector ({name}: boxes)"

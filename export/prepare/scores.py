@@ -32,6 +32,8 @@ class Choice:
         scores: the tensor.
         left_out: operators after it that make probabilities.
         box_axis: the axis of the boxes, where it has the scores of many; None: it has not.
+        objectness: where along the other axis the score of a box lies, with those of ``classes``
+            classes after it; None: boxes have none.
         candidates: all that there were, in words, the chosen one first.
         notes: what a user should hear of it.
     """
@@ -41,6 +43,8 @@ class Choice:
     box_axis: int | None = None
     candidates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    objectness: int | None = None
+    classes: int | None = None
 
 
 def choose(
@@ -64,19 +68,18 @@ def choose(
     found = candidates(model.graph, image, source_names)
     if not found:
         _ask_of_stacked(model.graph, source_names)
-        head = heads.yolo(model.graph, source_names)
+        head = heads.yolo(model.graph, source_names, labels)
         if head is None and (unknown := _unknown(model.graph)):
             return Choice(trace(unknown[0], source_names).scores)
         if head is None:
             raise heads.no_classifier(model.graph, _inside(model.graph, image))
-        if not head.left_out:
+        if not head.sure:
             raise ModelError(
                 f"the model seems to be a detector: {head.what}, but nothing says that these are "
                 "scores.",
                 f"give an image classifier, or say so with --output-name {head.output}.",
             )
-        note = f"{head.what}; the score of a class is the largest over all its boxes."
-        return Choice(head.scores, head.left_out, head.box_axis, (head.what,), (note,))
+        return _of_boxes(head)
     ranked = sorted((weighed(c, found, labels) for c in found), key=lambda c: -c.weight)
     best, *others = ranked
     if others and best.weight - others[0].weight < CLEAR:
@@ -93,30 +96,43 @@ def choose(
     return _chosen(best, tuple(map(str, ranked)), notes)
 
 
-def named(output: ir.Value, source_names: Collection[str], boxes: Collection[int] = ()) -> Choice:
+def named(
+    output: ir.Value,
+    source_names: Collection[str],
+    boxes: Collection[int] = (),
+    labels: int | None = None,
+) -> Choice:
     """The scores that the user named, with the one output that the model was cut to.
 
     Args:
         output: the tensor.
         source_names: tensors of the source graph.
         boxes: how many boxes the model has, if it is a detector.
+        labels: how many labels there are; None: nobody said.
 
     Raises:
         ModelError: they are not one number per class, nor the head of a detector.
+        OptionError: what of a detector's head the scores are is not known.
     """
     tail = _class_like(output, source_names)
     if output.shape is None:
         return Choice(output)
     if tail is not None:
         return _chosen(Candidate(tail, (str(output.name),), classes_of(dims(tail.scores)) or 0))
-    head = heads.named(output, source_names, boxes)
+    head = heads.named(output, source_names, boxes, labels)
     if head is None:
         raise ModelError(
             f"the tensor {output.name!r} has shape {shown(dims(output))}; scores are [N, classes].",
             "name another tensor with --output-name, or leave it out to see what there is.",
         )
-    note = f"{head.what}; the score of a class is the largest over all its boxes."
-    return Choice(head.scores, head.left_out, head.box_axis, (), (note,))
+    return dataclasses.replace(_of_boxes(head), candidates=())
+
+
+def _of_boxes(head: heads.Head) -> Choice:
+    return Choice(
+        head.scores, head.left_out, head.box_axis, (head.what,), (head.note,),
+        head.objectness, head.classes,
+    )  # fmt: skip
 
 
 def _ask_of_stacked(graph: ir.Graph, source_names: Collection[str]) -> None:

@@ -1,15 +1,18 @@
 """What lies beside an ONNX file, and what its input's type says, of its preprocessing.
 
 Hugging Face keeps ``preprocessor_config.json`` and ``config.json`` with a model; Optimum and
-transformers.js write the ONNX file beside them or into a folder ``onnx``.
+transformers.js write the ONNX file beside them or into a folder ``onnx``. Ultralytics writes names
+and size into the file's own metadata.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import json
 import types
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ def stated(
         labels: those that the graph itself holds.
     """
     says = Preprocessing() if path is None else beside(path)
+    says = inside(model.metadata_props, says)
     images = [
         v for v in model.graph.inputs if len(v.shape or ()) > 2 or len(model.graph.inputs) == 1
     ]
@@ -43,6 +47,31 @@ def stated(
         centre = _PIXELS[images[0].dtype]
         says = dataclasses.replace(says, range="0-255", mean=(centre,), std=(1.0,))
     return dataclasses.replace(says, labels=labels or says.labels)
+
+
+def inside(metadata: Mapping[str, str], says: Preprocessing) -> Preprocessing:
+    """What Ultralytics' metadata say, as YOLOv5 writes them too; and what was said without them."""
+    names, size = (_literal(metadata.get(key, "")) for key in ("names", "imgsz"))
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names)] if _are(names, int) else None
+    if isinstance(names, list) and names and _are(names, str):
+        says = dataclasses.replace(says, labels=tuple(names))
+        if metadata.get("author") == "Ultralytics":  # its networks take pixels over 255
+            says = dataclasses.replace(says, range="0-1", mean=(0.0,), std=(1.0,))
+        if isinstance(size, list) and len(size) == 2 and _are(size, int):
+            says = dataclasses.replace(says, size=(size[0], size[1]))
+    return says
+
+
+def _literal(text: str) -> Any:
+    """A Python literal, as ``str`` writes one; None where it is damaged."""
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ast.literal_eval(text)
+    return None
+
+
+def _are(found: Iterable[Any], kind: type) -> bool:
+    return all(isinstance(one, kind) for one in found)
 
 
 def beside(path: Path) -> Preprocessing:
@@ -75,4 +104,4 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return found if isinstance(found, dict) and any(key in found for key in keys) else {}
 
 
-__all__ = ["beside", "hugging_face", "stated"]
+__all__ = ["beside", "hugging_face", "inside", "stated"]

@@ -128,7 +128,11 @@ def _steadiest(tried: Sequence[Array], rounding: Sequence[float]) -> Array:
 def per_class(scores: Array, score: Score, count: int) -> Array:
     """The first image's scores [classes] of what the source returned for a batch of ``count``."""
     if score.box_axis is not None:
-        scores = scores.max(score.box_axis)
+        each = np.moveaxis(scores, score.box_axis, 1)  # [N, boxes, ...]
+        if score.objectness is not None:
+            own = score.objectness
+            each = each[..., own, None] * each[..., own + 1 : own + 1 + score.classes]
+        scores = each.max(1)
     first: Array = scores.reshape(count, -1)[0]
     return first
 

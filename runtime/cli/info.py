@@ -135,7 +135,8 @@ def _lines(contract: Contract) -> list[tuple[str, str]]:
     assumed = " (assumed: nobody said so)" if rule.assumed else ""
     left_out = f", {', '.join(score.left_out)} left out" if score.left_out else ""
     if score.box_axis is not None:
-        left_out += ", the largest over a detector's boxes"
+        product = "" if score.objectness is None else ", times the score of the box,"
+        left_out += f"{product or ','} the largest over a detector's boxes"
     labels = f"{len(contract.labels)} labels" if contract.labels else "no labels"
     lines = [
         ("source", f"{contract.source.name} (sha256 {contract.source.sha256[:12]})"),
