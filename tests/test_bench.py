@@ -266,7 +266,7 @@ def test_a_file_alone_and_every_kind_of_input(options: dict[str, Any], tmp_path:
     alone.mkdir()
     file = from_file(made.backlit, alone)
     assert file.contract == made.contract
-    assert bench.contenders(file, 1)["torch"] == "the source is no torch module"
+    assert bench.contenders(file, 1)["torch"].startswith("the source is no torch module")
     assert file.classifier is None
     session = ort.InferenceSession(file.forward, providers=["CPUExecutionProvider"])
     assert [v.name for v in session.get_inputs()] == ["image"]
@@ -289,6 +289,39 @@ def test_command_line(subject: Subject, tmp_path: Path) -> None:
     assert whole["cases"] == [json.loads(line)]
     assert whole["versions"]["onnxruntime"] == ort.__version__
     assert whole["machine"]["cores"] >= 1
+
+
+NETS = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self):
+        torch.manual_seed(0)
+        super().__init__(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(400, 5))
+
+def local():
+    class Local(Net):
+        pass
+    return Local()
+"""
+
+
+def test_any_source_of_export_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "benched_nets.py").write_text(NETS)
+    monkeypatch.syspath_prepend(tmp_path)  # and taken away again
+    args = ["bench", f"{tmp_path}/benched_nets.py:Net", "--weights", "random", "--size", "12"]
+    args += ["--batch", "1", "--rounds", "1", "--contender"]
+    done = CliRunner().invoke(main, [*args, "torch"])
+    assert done.exit_code == 0, done.output
+    (line,) = done.stdout.splitlines()
+    forward, eager = json.loads(line)["results"]
+    assert (forward["contender"], eager["contender"]) == ("forward", "torch")
+    assert eager["agrees"]
+    args[1] = "benched_nets:local"
+    done = CliRunner().invoke(main, [*args, "torch"])  # its class is known to its function alone
+    assert done.exit_code == 1
+    assert "one that cannot be pickled" in done.stderr
 
 
 def test_exit_status_tells_of_failures(subject: Subject) -> None:

@@ -349,6 +349,23 @@ def test_other_inputs_become_constants(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores(tmp_path, x), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_verify_takes_them_too(tmp_path: Path) -> None:
+    source, file = str(tmp_path / "scaled.onnx"), str(tmp_path / "made.onnx")
+    onnx.save(scaled(), source)
+    run = CliRunner()
+    given = ["--constant", "gain=0.5"]
+    assert run.invoke(main, ["export", source, "-o", file, *given, "--no-verify"]).exit_code == 0
+    assert run.invoke(main, ["verify", file, source, *given]).exit_code == 0
+    other = run.invoke(main, ["verify", file, source, "--constant", "gain=0.9"])
+    assert other.exit_code == 3, other.output
+    none = run.invoke(main, ["verify", file, source])
+    assert none.exit_code == 1
+    assert "--constant gain=1" in none.stderr
+    report = run.invoke(main, ["verify", file, "--report", str(tmp_path), "--images", ".", *given])
+    assert report.exit_code == 2
+    assert "--constant go with SOURCE" in report.stderr
+
+
 @pytest.mark.parametrize(
     ("constants", "says", "fix"),
     [

@@ -57,7 +57,7 @@ def contenders(
         missing = [m for m in kind.imports if importlib.util.find_spec(m.partition(".")[0]) is None]
         found[name] = f"{missing[0].partition('.')[0]} is not installed" if missing else ""
         if not missing and "torch" in kind.imports and subject.module is None:
-            found[name] = "the source is no torch module"
+            found[name] = "the source is no torch module, or one that cannot be pickled"
         if name == "torch-compile" and not found[name] and not any(map(shutil.which, _COMPILERS)):
             found[name] = "no C++ compiler is installed"
     return found

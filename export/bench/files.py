@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import onnx_ir.passes.common as passes
 
 from ...runtime import contract as schema
 from ...runtime.arrays import Array
+from ...runtime.backend.protobuf import metadata
 from ...runtime.contract import Contract
 from ...runtime.errors import OptionError
 from ..build import export
@@ -30,7 +32,7 @@ class Subject:
         backlit: the Backlit file; forward: the part of it that makes the scores.
         openvino: the same, exported for OpenVINO; the same file where only that is known.
         classifier: the source as ONNX; None where only the Backlit file is known.
-        module: the source as a pickled torch module; None where it is not one.
+        module: the source as a pickled torch module; None where it is none, or cannot be pickled.
     """
 
     name: str
@@ -40,6 +42,18 @@ class Subject:
     openvino: Path
     classifier: Path | None = None
     module: Path | None = None
+
+
+def is_made(source: str) -> bool:
+    """Whether a source is the path of a Backlit file.
+
+    Raises:
+        ModelError: it is an .onnx file that cannot be read.
+    """
+    path = Path(source)
+    if path.suffix != ".onnx" or not path.is_file():
+        return False
+    return schema.KEY in metadata(path.read_bytes())
 
 
 def from_file(path: Path, folder: Path) -> Subject:
@@ -93,8 +107,10 @@ def from_source(
     if classifier.module is not None:
         import torch
 
-        module = folder / "module.pt"
-        torch.save(classifier.module, module)
+        # Modules of a function's own class or with a lambda in them cannot be pickled.
+        with contextlib.suppress(Exception):
+            torch.save(classifier.module, folder / "module.pt")
+            module = folder / "module.pt"
     return Subject(
         name or classifier.name, report.contract, file,
         forward_part(file, folder / "forward.onnx"), openvino, original, module,

@@ -38,7 +38,7 @@ class Network:
 def network(job: Job, channels_last: bool = False) -> Network:
     """Load the module that the Backlit file was made of."""
     if job.module is None:
-        raise ValueError("the file's source is no torch module")
+        raise ValueError("the source is no torch module, or one that cannot be pickled")
     torch.set_num_threads(job.threads)
     torch.set_num_interop_threads(1)
     # The pickle was written by the process that started this one.

@@ -41,7 +41,7 @@ class Job:
         classes: number of scores.
         backlit: the Backlit file; forward: the part of it that makes the scores.
         classifier: the source as ONNX, float32 [N,C,H,W], untouched; None where it is not known.
-        module: the source as a pickled torch module; None where it is not one.
+        module: the source as a pickled torch module; None where it is none, or cannot be pickled.
         scale, shift: per channel, what the classifier takes of a pixel; None for a float32 file.
         bgr: the classifier takes BGR.
         version: of Backlit.

@@ -13,10 +13,10 @@ from rich.console import Console
 from ...runtime import files as output_files
 from ...runtime.errors import OptionError
 from ..bench import bench as library
-from ..bench.files import from_file, from_source
+from ..bench.files import from_file, from_source, is_made
 from ..bench.result import Case
 from ..bench.table import machine, show, versions
-from .export import Size
+from .arguments import Size
 from .terminal import status
 
 
@@ -26,15 +26,12 @@ from .terminal import status
     epilog="""\b
 Examples:
   backlit bench model.backlit.onnx
-  backlit bench --model torchvision:resnet18 --weights random --batch 1 --batch 4 -o bench.json
+  backlit bench torchvision:resnet18 --weights random --batch 1 --batch 4 -o bench.json
+  backlit bench nets.py:Net --weights weights.pt --size 224
   backlit bench model.backlit.onnx --contender backlit-cpu --contender my_package.peers:mine""",
 )
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--model", "models", multiple=True, metavar="SOURCE",
-    help="A classifier to export and compare with PyTorch too; any SOURCE of export. Repeatable.",
-)  # fmt: skip
-@click.option("--weights", help="As for export; of all models.")
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("--weights", help="As for export; of all classifiers.")
 @click.option("--size", type=Size(), help="As for export.")
 @click.option(
     "--batch", "batches", multiple=True, type=click.IntRange(1), default=(1, 4), show_default=True,
@@ -62,29 +59,31 @@ Examples:
 )  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON.")
 def bench(
-    files: tuple[Path, ...], models: tuple[str, ...], weights: str | None,
-    size: tuple[int, int] | None, batches: tuple[int, ...], out: Path | None, **options: Any,
+    sources: tuple[str, ...], weights: str | None, size: tuple[int, int] | None,
+    batches: tuple[int, ...], out: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Say how many plain forward passes a saliency map costs, beside PyTorch and other peers.
 
-    FILE is a Backlit file. Contenders run in processes of their own and take turns, one run each
-    per round; each is compared with ONNX Runtime's forward pass (CPU) of the same round. Given are
-    medians and quartiles. Exit 1 where a contender failed, or computes something else than Backlit.
+    SOURCE is a Backlit file, or a classifier to be exported: any SOURCE of export. Contenders run
+    in processes of their own and take turns, one run each per round; each is compared with ONNX
+    Runtime's forward pass (CPU) of the same round. Given are medians and quartiles. Exit 1 where a
+    contender failed, or computes something else than Backlit.
     """
-    if not files and not models:
-        raise OptionError("there is nothing to run.", "give a Backlit file, or --model SOURCE.")
-    if weights is not None and not models:
-        raise OptionError("--weights goes with --model.", "leave --weights out.")
+    if not sources:
+        raise OptionError("there is nothing to run.", "give a Backlit file or a classifier.")
+    made = [is_made(source) for source in sources]
+    if weights is not None and all(made):
+        raise OptionError("--weights goes with classifiers.", "leave --weights out.")
     if out is not None:
         output_files.folder(out.parent)
     console = Console(stderr=True, highlight=False)
     cases: list[Case] = []
-    for source in [*files, *models]:
+    for source, ready in zip(sources, made, strict=True):
         with tempfile.TemporaryDirectory(prefix="backlit-bench-") as folder:
             with status(console) as say:
                 say(f"preparing {source}")
-                if isinstance(source, Path):
-                    subject = from_file(source, Path(folder))
+                if ready:
+                    subject = from_file(Path(source), Path(folder))
                 else:
                     subject = from_source(source, Path(folder), weights=weights, size=size)
             for batch in batches:

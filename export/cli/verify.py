@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -16,9 +16,10 @@ from rich.console import Console
 from ...runtime import contract as schema
 from ...runtime import files as output
 from ...runtime.contract import Contract, Verification
-from ..sources.load import as_exported, load, to_onnx
+from ..sources.load import Classifier, as_exported, load, to_onnx
 from ..verify.verify import disagreement
 from ..verify.verify import verify as check_gradient
+from .arguments import constants_option
 from .terminal import status
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ Examples:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("source", required=False)
 @click.option("--weights", help="As for export.")
+@constants_option
 @click.option(
     "--report", type=click.Path(path_type=Path), metavar="DIR|FILE.html",
     help="Measure more on --images, and write a page and its numbers (.json).",
@@ -73,8 +75,8 @@ Examples:
     "--seed", type=click.IntRange(0), metavar="N", help="Of all that is drawn.  [default: 0]"
 )
 def verify(
-    file: Path, source: str | None, weights: str | None, report: Path | None,
-    images: tuple[str, ...], limit: int | None, seed: int | None,
+    file: Path, source: str | None, weights: str | None, constants: dict[str, Any] | None,
+    report: Path | None, images: tuple[str, ...], limit: int | None, seed: int | None,
 ) -> None:  # fmt: skip
     """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong).
 
@@ -87,24 +89,25 @@ def verify(
             raise click.UsageError("--images, --limit and --seed go with --report.")
         if source is None:
             raise click.UsageError("Missing argument 'SOURCE': the classifier FILE was made of.")
-        _verify(file, source, weights)
+        _verify(file, source, weights, constants)
         return
     if not images:
         raise click.UsageError(
             "--report needs --images: photos of the kind that the classifier was trained on."
         )
-    if source is None and weights is not None:
-        raise click.UsageError("--weights goes with SOURCE.")
-    _report(file, source, weights, report, images, limit or 50, seed or 0)
+    if source is None and (weights is not None or constants):
+        raise click.UsageError("--weights and --constant go with SOURCE.")
+    classifier = None if source is None else load(source, weights)
+    _report(file, classifier, constants, report, images, limit or 50, seed or 0)
 
 
-def _verify(file: Path, source: str, weights: str | None) -> None:
+def _verify(file: Path, source: str, weights: str | None, constants: dict[str, Any] | None) -> None:
     made, _ = to_onnx(load(file))
     contract = Contract.from_json(made.metadata_props.get(schema.KEY), str(file))
     classifier = load(source, weights)
     console = Console(stderr=True)
     with status(console, f"verifying {file}"):
-        model = as_exported(classifier, contract)
+        model = as_exported(classifier, contract, constants)
         result = check_gradient(made, model, classifier.module, contract)
     if classifier.sha256 != contract.source.sha256:
         _other_source(console)
@@ -113,8 +116,8 @@ def _verify(file: Path, source: str, weights: str | None) -> None:
 
 
 def _report(
-    file: Path, source: str | None, weights: str | None, report: Path, images: tuple[str, ...],
-    limit: int, seed: int,
+    file: Path, classifier: Classifier | None, constants: dict[str, Any] | None, report: Path,
+    images: tuple[str, ...], limit: int, seed: int,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
     to_file = report.suffix.lower() in (".html", ".htm")
@@ -124,10 +127,12 @@ def _report(
     from ..trust.measure import lines, measure
     from ..trust.report import report as report_of
 
-    classifier = None if source is None else load(source, weights)
     console = Console(stderr=True, highlight=False)
     with _watch(console) as watch:
-        found = measure(file, images, watch, classifier=classifier, samples=limit, seed=seed)
+        found = measure(
+            file, images, watch,
+            classifier=classifier, constants=constants, samples=limit, seed=seed,
+        )  # fmt: skip
     numbers = page_path.with_suffix(".json")
     with output.whole_files(page_path, numbers) as folder:
         (folder / page_path.name).write_text(html(report_of(found)), encoding="utf-8")

@@ -114,20 +114,28 @@ def as_run(classifier: Classifier) -> Classifier:
     return dataclasses.replace(classifier, says=says)
 
 
-def as_exported(classifier: Classifier, contract: Contract) -> ir.Model:
+def as_exported(
+    classifier: Classifier, contract: Contract, constants: Mapping[str, Any] | None = None
+) -> ir.Model:
     """The classifier as ONNX, of the images of a file that was made of it.
 
     If it takes others it stays as it is: whoever compares it with the file says so.
 
+    Args:
+        classifier: as loaded.
+        contract: the file's metadata.
+        constants: values for other inputs of an ONNX model, as they were for the file.
+
     Raises:
+        OptionError: constants that do not fit the model.
         ModelError: torch's exporter cannot take the module; an ONNX model takes no images.
     """
     image, scores = contract.image, contract.score.tensor
     size = image.height, image.width
     try:
-        return to_onnx(classifier, size, image.channels, output_name=scores)[0]
+        return to_onnx(classifier, size, image.channels, constants, scores)[0]
     except OptionError:
-        if classifier.model is None:
+        if classifier.model is None or constants:
             raise
         return classifier.model
 

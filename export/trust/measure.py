@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ def measure(
     watch: Watch,
     *,
     classifier: Classifier | None = None,
+    constants: Mapping[str, Any] | None = None,
     samples: int = 50,
     seed: int = 0,
 ) -> Findings:
@@ -67,6 +68,7 @@ def measure(
         arguments: images, folders, data sets; see `sample.draw`.
         watch: told how far it is.
         classifier: the source, for the questions that need it.
+        constants: values for its other inputs, as they were for the file.
         samples: how many images to draw.
         seed: of all that is drawn: images, orders, weights.
 
@@ -76,7 +78,7 @@ def measure(
     """
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    study = _study(path, arguments, watch, classifier, samples, seed)
+    study = _study(path, arguments, watch, classifier, constants, samples, seed)
     seconds["maps"] = round(time.perf_counter() - started, 1)
     answers = {}
     for question in QUESTIONS:
@@ -124,6 +126,7 @@ def _study(
     arguments: Sequence[str],
     watch: Watch,
     classifier: Classifier | None,
+    constants: Mapping[str, Any] | None,
     samples: int,
     seed: int,
 ) -> Study:
@@ -132,7 +135,7 @@ def _study(
     sampling = sample.draw(arguments, contract, samples, seed)
     source = None
     if classifier is not None:
-        source = as_exported(classifier, contract)
+        source = as_exported(classifier, contract, constants)
     views = sampling.views()
     watch.begin("maps", len(views))
     probability, top, maps, by_class = _explained(session, scorer, sampling, watch.step)
