@@ -99,9 +99,10 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
         True
 
     Args:
-        source: path of an ONNX file, ``torchvision:NAME``, ``timm:NAME``,
-            ``hf:NAME_OR_FOLDER``, ``package.module:callable``, ``file.py:callable``, an
-            ``nn.Module``, ``ExportedProgram``, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        source: path of an ONNX file, its bytes or the open file, ``torchvision:NAME``,
+            ``timm:NAME``, ``hf:NAME_OR_FOLDER``, ``package.module:callable``,
+            ``file.py:callable``, an ``nn.Module``, ``ExportedProgram``, ``onnx.ModelProto`` or
+            ``onnx_ir.Model``.
         path: the file to write; it appears complete or not at all.
         options: the fields of `ExportOptions`.
 

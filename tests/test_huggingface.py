@@ -130,3 +130,34 @@ def test_channels_in_another_order_and_timms_own() -> None:
     says = preprocessing(None, types.SimpleNamespace(pretrained_cfg=timm))
     assert (says.size, says.mean, says.crop_fraction) == ((32, 32), (0.5,), 0.9)
     assert says.interpolation == "bicubic"
+
+
+@pytest.mark.parametrize("answer", ["none", "refused", "found"])
+def test_the_hub_is_asked_once_before_anything_is_loaded(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loading would try again and again; where nobody answers it finds what is here already."""
+    loaded: list[dict[str, Any]] = []
+
+    def model_info(name: str, timeout: float) -> None:
+        assert (name, timeout > 0) == ("some/name", True)
+        if answer != "found":
+            error = ConnectionError("no route to host")
+            error.response = object() if answer == "refused" else None  # type: ignore[attr-defined]
+            raise error
+
+    def config_of(name: str, **options: Any) -> Any:
+        loaded.append(options)
+        raise OSError("not in the cache")
+
+    hub = types.SimpleNamespace(model_info=model_info)
+    fake = types.SimpleNamespace(
+        AutoConfig=types.SimpleNamespace(from_pretrained=config_of),
+        AutoModelForImageClassification=None,
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setitem(sys.modules, "transformers", fake)
+    with pytest.raises(ModelError, match="not in the cache") as caught:
+        load("hf:some/name")
+    assert "network" in caught.value.fix
+    assert loaded == [{"local_files_only": True} if answer == "none" else {}]

@@ -19,6 +19,7 @@ from .packages import import_or_fix
 from .processors import Settings, preprocessing
 from .torch_export import quiet
 
+_PATIENCE = 10.0  # seconds for the hub's first answer
 _FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -34,7 +35,8 @@ def from_hugging_face(text: str, weights: str | None) -> Classifier:
     name = text.removeprefix("hf:")
     if not name:
         raise OptionError("hf: names no model.", "give hf:NAME, or hf: and a folder.")
-    where = {"local_files_only": True} if Path(name).is_dir() else {}
+    local = Path(name).is_dir() or not _hub_answers(name)
+    where = {"local_files_only": True} if local else {}
     file = None if weights in (None, "random") else Path(str(weights))
     with _plainly(text, name), _silent(transformers), quiet():
         config = transformers.AutoConfig.from_pretrained(name, **where)
@@ -46,7 +48,7 @@ def from_hugging_face(text: str, weights: str | None) -> Classifier:
         else:
             module, loading = builder.from_config(config), {}
         module = module.float()
-        says = preprocessing(_processor(name, transformers), config)
+        says = preprocessing(_processor(name, transformers, where), config)
     missing = sorted(loading.get("missing_keys") or ())
     if missing:
         warnings.warn(
@@ -60,13 +62,29 @@ def from_hugging_face(text: str, weights: str | None) -> Classifier:
     return classifier(module, text, says)
 
 
-def _processor(name: str, transformers: Any) -> Settings | None:
+def _hub_answers(name: str) -> bool:
+    """Whether the hub is there: asked once, where loading asks again and again for half a minute.
+
+    Where it is not, what was downloaded before is still found.
+    """
+    try:
+        import huggingface_hub
+    except ImportError:  # transformers has it; then it says what is wrong
+        return True
+    try:
+        huggingface_hub.model_info(name, timeout=_PATIENCE)
+    except Exception as error:  # of the hub, or of its HTTP library
+        return getattr(error, "response", None) is not None
+    return True
+
+
+def _processor(name: str, transformers: Any, where: Mapping[str, bool]) -> Settings | None:
     """The image processor's configuration, of a folder or the hub; None where there is none."""
     for file in _FILES:
         path = Path(name) / file
         if not Path(name).is_dir():
             try:
-                path = Path(transformers.utils.cached_file(name, file))
+                path = Path(transformers.utils.cached_file(name, file, **where))
             except Exception:  # noqa: S112 - there is none, in the many ways that a hub says so
                 continue
         if path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     """Load a classifier.
 
     Args:
-        source: a path to an ONNX, TorchScript or .pt2 file, ``torchvision:NAME``, ``timm:NAME``,
+        source: a path to an ONNX, TorchScript or .pt2 file, the bytes of an ONNX file or an open
+            one, ``torchvision:NAME``, ``timm:NAME``,
             ``hf:NAME_OR_FOLDER``, ``package.module:callable`` or ``file.py:callable`` (called
             without arguments, returns an nn.Module), an nn.Module, an ``ExportedProgram``, an
             ``ONNXProgram``, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
@@ -43,11 +45,15 @@ def load(source: Any, weights: str | None = None) -> Classifier:
     """
     if type(source).__name__ == "ONNXProgram":  # of torch.onnx.export
         source = source.model_proto
+    elif callable(getattr(source, "to_model_proto", None)):  # a function of onnxscript
+        source = source.to_model_proto()
     if isinstance(source, onnx.ModelProto | ir.Model):
         return from_memory(source)
-    if not isinstance(source, str | Path):
+    if isinstance(source, bytes | bytearray | memoryview) or callable(getattr(source, "read", 0)):
+        return from_memory(_of_bytes(source))
+    if not isinstance(source, str | os.PathLike):
         return from_object(source, type(source).__name__, weights)
-    text = str(source)
+    text = os.fsdecode(source)
     if Path(text).is_file() and (read := by_content(Path(text))) is not None:
         return read(Path(text), weights)
     if Path(text).is_file() or text.endswith(".onnx"):
@@ -61,6 +67,18 @@ def load(source: Any, weights: str | None = None) -> Classifier:
         f"{text} is no file, and no source of another kind.",
         "give an .onnx file, torchvision:NAME, timm:NAME, hf:NAME, or package.module:callable.",
     )
+
+
+def _of_bytes(source: Any) -> onnx.ModelProto:
+    """The model in bytes, or in a file that is open for reading them."""
+    try:
+        data = source.read() if callable(getattr(source, "read", 0)) else source
+        return onnx.load_model_from_string(bytes(data))
+    except Exception as error:  # protobuf's own, and what files raise
+        raise ModelError(
+            f"the {type(source).__name__} holds no ONNX model: {error}",
+            "give the bytes of an .onnx file, or such a file opened with mode 'rb'.",
+        ) from error
 
 
 def to_onnx(

@@ -36,6 +36,7 @@ def from_object(source: Any, name: str, weights: str | None) -> Classifier:
     source = _unwrapped(source)
     if not isinstance(source, torch.nn.Module):
         raise _no_module(source, name)
+    _refuse_quantised(source)
     from .copies import working_copy
 
     module = working_copy(source)
@@ -43,6 +44,7 @@ def from_object(source: Any, name: str, weights: str | None) -> Classifier:
     if weights not in (None, "random"):
         with torch.no_grad():
             set_weights(_own_tensors(module), read(Path(str(weights))), Path(str(weights)))
+    _without_parametrizations(module)
     config = getattr(source, "config", None)
     return classifier(module, name, Preprocessing() if config is None else of_config(config))
 
@@ -103,12 +105,48 @@ def _unwrapped(source: Any) -> Any:
     return source
 
 
+def _refuse_quantised(source: Any) -> None:
+    """PyTorch's own quantised layers run kernels that no exporter knows.
+
+    Raises:
+        ModelError: it has some, or what measures for them.
+    """
+    parts = {type(part).__module__ + "." + _kind(part) for part in source.modules()}
+    places = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.ao.quantization")
+    named = [part for part in sorted(parts) if part.startswith(places) or "PackedParams" in part]
+    if named:
+        kinds = sorted({name.rpartition(".")[2] for name in named})
+        raise ModelError(
+            "the module is quantised by PyTorch, or prepared for it: it has "
+            f"{', '.join(kinds[:3])}{', ...' if len(kinds) > 3 else ''}.",
+            "give the module from before its quantisation; a quantised ONNX file, as "
+            "onnxruntime.quantization makes it of an exported one, is taken too.",
+        )
+
+
+def _kind(part: Any) -> str:
+    """The name of a module's class, also where it was scripted."""
+    return str(getattr(part, "original_name", type(part).__name__))
+
+
 def _without_compilers(module: Any) -> None:
     """Put the plain modules back where parts of a module are compiled."""
     for part in list(module.modules()):
         for key, child in list(part.named_children()):
             if (plain := _unwrapped(child)) is not child:
                 setattr(part, key, plain)
+
+
+def _without_parametrizations(module: Any) -> None:
+    """The weights that parametrizations compute (orthogonal, weight_norm), in their place."""
+    from torch.nn.utils import parametrize
+
+    parts = [part for part in module.modules() if parametrize.is_parametrized(part)]
+    if parts:
+        _own_tensors(module)  # what follows writes into them
+    for part in parts:
+        for name in list(part.parametrizations):
+            parametrize.remove_parametrizations(part, name, leave_parametrized=True)
 
 
 def _own_tensors(module: Any) -> Any:

@@ -32,6 +32,7 @@ class OneOutput(torch.nn.Module):
         path: the keys that lead to it, () where the module returns a tensor; None: not known yet.
         batch: how many images the module takes at a time; None: any number.
         last: the module takes its channels last, [N, H, W, C].
+        pixels: it takes uint8 alone.
         scales: it divides its input itself, so that takes pixels in 0..255.
     """
 
@@ -42,6 +43,7 @@ class OneOutput(torch.nn.Module):
         self.path: Path | None = None
         self.batch = batch
         self.last = False
+        self.pixels = False
         self.scales = False
         self.keyword = _keyword(module)
         self.training = module.training
@@ -65,31 +67,35 @@ class OneOutput(torch.nn.Module):
 
     def _made(self, x: torch.Tensor) -> Any:
         x = x.permute(0, 2, 3, 1) if self.last else x
+        x = x.to(torch.uint8) if self.pixels else x
         return self.module(x) if self.keyword is None else self.module(**{self.keyword: x})
 
     def settle(self, x: torch.Tensor) -> None:
         """Run the module on images [N, C, H, W] to see how it takes them and what holds the scores.
 
         Raises:
-            Exception: what the module raises for the usual layout, if it takes neither.
+            Exception: what the module raises for floats [N, C, H, W], if it takes neither these nor
+                uint8, nor [N, H, W, C].
         """
-        self.last, self.path = False, None
-        try:
-            self(x)
-        except (RuntimeError, ValueError) as usual:
-            self.last = True
+        said: Exception | None = None
+        for self.pixels, self.last in ((False, False), (False, True), (True, False), (True, True)):
+            self.path = None
             try:
                 self(x)
             except BacklitError:
                 raise
-            except Exception:
-                self.last = False
-                raise usual from None
+            except Exception as error:  # whatever a module may raise
+                said = said or error
+            else:
+                return
+        self.pixels = self.last = False
+        raise said or ValueError("it was not run")
 
     @property
     def plain(self) -> bool:
         """Whether the module itself takes [N, C, H, W] and returns the scores."""
-        return self.path == () and self.keyword is None and self.batch is None and not self.last
+        as_it_is = self.keyword is None and self.batch is None
+        return self.path == () and as_it_is and not self.last and not self.pixels
 
     @property
     def name(self) -> str | None:
@@ -99,7 +105,7 @@ class OneOutput(torch.nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> OneOutput:
         """A copy with tensors of its own, also of modules that ``copy.deepcopy`` refuses."""
         new = OneOutput(twin(self.module, share=False), self.batch)
-        new.asked, new.path, new.last = self.asked, self.path, self.last
+        new.asked, new.path, new.last, new.pixels = self.asked, self.path, self.last, self.pixels
         memo[id(self)] = new
         return new
 
@@ -182,9 +188,25 @@ def _listed(found: Mapping[Path, torch.Tensor], paths: Sequence[Path]) -> str:
 
 
 def _keyword(module: torch.nn.Module) -> str | None:
-    """``pixel_values`` where a module takes its images by that name, but not as its first."""
+    """The name that a module takes its images by, where they are not its first argument.
+
+    ``pixel_values``, as transformers has them, or the one that must be named.
+    """
     try:
-        names = list(inspect.signature(module.forward).parameters)
+        parameters = list(inspect.signature(module.forward).parameters.values())
     except (TypeError, ValueError):
         return None
-    return "pixel_values" if "pixel_values" in names[1:] else None
+    named = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if any(p.name == "pixel_values" for p in parameters[1:]) or named == ["pixel_values"]:
+        return "pixel_values"
+    return named[0] if len(named) == 1 and len(required(module)) == 1 else None
+
+
+def required(module: torch.nn.Module) -> list[str]:
+    """The arguments that a module cannot run without; empty where its signature does not say."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in several]

@@ -14,7 +14,7 @@ from onnx.external_data_helper import load_external_data_for_tensor
 
 from ...runtime.contract import KEY
 from ...runtime.errors import ModelError
-from ..graph.weights import detach, inside
+from ..graph.weights import detach, inside, through
 from .classifier import Classifier
 from .repair import graphs, repair, without_weights
 from .single import in_float32
@@ -56,7 +56,7 @@ def from_memory(model: onnx.ModelProto | ir.Model) -> Classifier:
         ModelError: it holds no graph, or is of an opset that is too old or too new.
     """
     if isinstance(model, ir.Model):
-        return Classifier("model", digest(model), model, says=stated(model))
+        return _mended(model)
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
     if not proto.graph.node or not proto.opset_import:
@@ -69,6 +69,23 @@ def from_memory(model: onnx.ModelProto | ir.Model) -> Classifier:
         raise _unreadable("the model", _checked(without_weights(proto)) or "it does not run")
     made = _model(proto, "the model", Path())
     return Classifier("model", digest(made), made, says=stated(made, labels=labels))
+
+
+def _mended(model: ir.Model) -> Classifier:
+    """A model of onnx-ir, mended as files are; it stays as it is."""
+    if not len(model.graph):
+        raise ModelError("the model holds no graph.", "give a complete onnx_ir.Model.")
+    labels: list[tuple[str, ...] | None] = []
+
+    def mended(proto: onnx.ModelProto) -> onnx.ModelProto:
+        labels.append(_labels(proto))
+        _mend(proto, "the model")
+        return proto
+
+    made = through(model, mended)
+    if KEY not in made.metadata_props:
+        in_float32(made)
+    return Classifier("model", digest(model), made, says=stated(made, labels=labels[0]))
 
 
 def _mend(proto: onnx.ModelProto, where: str) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ...runtime.errors import BacklitError, ModelError
+from ..prepare.image import Wanted, as_images
+from .single import in_float32
 from .torch_export import example_of, likely_channels, module_to_onnx, quiet
 
 if TYPE_CHECKING:
@@ -47,10 +49,14 @@ def to_scores(
     chosen = module if isinstance(module, OneOutput) else OneOutput(module)
     chosen.asked = output_name
     plainly = torch.autocast("cpu", enabled=False)
-    with torch.inference_mode(False), torch.no_grad(), plainly:
+    chance = torch.random.fork_rng(devices=[])  # the caller's random numbers stay as they are
+    with torch.inference_mode(False), torch.no_grad(), plainly, chance:
         taken = _settled(chosen, size, [channels] if channels else likely_channels(module))
         model, exporter = module_to_onnx(chosen.module if chosen.plain else chosen, size, taken)
-    chosen.scales = _divides(model)
+    in_float32(model)
+    chosen.scales = chosen.pixels or _divides(model)
+    if chosen.pixels:
+        model = as_images(model, Wanted(size, taken))
     if chosen.name is not None:
         _rename(model, chosen.name)
     return model, exporter
@@ -58,9 +64,8 @@ def to_scores(
 
 def _settled(chosen: OneOutput, size: tuple[int, int], tried: list[int]) -> int:
     """Run the module on images of the first number of channels that it takes; that number."""
-    import torch
-
     from .copies import without_strangers
+    from .one_output import required
 
     said: tuple[torch.Tensor, Exception] | None = None
     for channels in tried:
@@ -77,26 +82,19 @@ def _settled(chosen: OneOutput, size: tuple[int, int], tried: list[int]) -> int:
     if said is None:
         raise ValueError("no number of channels was tried")
     example, first = said
-    if _runs(chosen, example.to(torch.uint8)):
-        raise ModelError(
-            "the module takes uint8 images alone, which have no gradient.",
-            "let it take floats in 0..255 as well, such as with x = x.float().",
-        ) from first
     shape = " x ".join(map(str, example.shape[1:]))
+    fix = (
+        "give the --size and --channels that it takes; its one input must be a batch of images, "
+        "[N, C, H, W] or [N, H, W, C]."
+    )
+    if len(others := required(chosen.module)) > 1:
+        fix = (
+            "wrap it in a module whose forward takes the images alone and fills in the rest of "
+            f"{', '.join(others)}."
+        )
     raise ModelError(
-        f"the module cannot run on images of {shape}: {first_line(first)}",
-        "give the --size and --channels that it takes; its input must be float images [N, C, H, W] "
-        "alone.",
+        f"the module cannot run on images of {shape}: {first_line(first)}", fix
     ) from first
-
-
-def _runs(module: torch.nn.Module, images: torch.Tensor) -> bool:
-    try:
-        with quiet():
-            module(images)
-    except Exception:
-        return False
-    return True
 
 
 _WAITING = ("Cast", "Transpose", "Identity", "Reshape", "Unsqueeze", "Sub", "Add", "Mul", "Div")

@@ -19,10 +19,14 @@ _TYPES = ("to", "dtype", "output_dtype", "stash_type", "precision")
 def in_float32(model: ir.Model) -> None:
     """Make a model compute in float32, if its input or its weights are float64 or bfloat16.
 
-    A float32 model with some numbers in float64 stays as it is.
+    So are what autocast left of it: parts in bfloat16 between Casts. A float32 model with some
+    numbers in float64 stays as it is.
     """
     weights = (v for v in model.graph.initializers.values() if len(v.shape or ()) > 1)
     found = {v.dtype for v in (*model.graph.inputs, *weights)} & set(_WIDE)
+    casts = (n for n in model.graph if n.op_type == "Cast" and "to" in n.attributes)
+    if any(node.attributes["to"].value == ir.DataType.BFLOAT16 for node in casts):
+        found.add(ir.DataType.BFLOAT16)
     if not found:
         return
     values: set[ir.Value] = set()

@@ -22,6 +22,7 @@ from ..prepare.normalise import OPSET, free_batch, modernise
 if TYPE_CHECKING:
     import torch
 
+_LOG = logging.getLogger("backlit")
 _MOST = 64  # a first layer of more takes no picture: it is not the first to be run
 
 
@@ -45,16 +46,18 @@ def module_to_onnx(
     import torch
 
     example = example_of(module, size, channels)
-    said = []
+    said: dict[str, str] = {}
     for name, exporter in EXPORTERS.items():
         try:
             with quiet(), torch.no_grad():
                 return exporter(module, example), name
         except Exception as error:
             lines = [line for line in _root(error).splitlines() if line.strip()] or [""]
-            said.append(f"  {name}: {type(error).__name__}: {lines[0].strip()[:200]}")
+            said.setdefault(f"{type(error).__name__}: {lines[0].strip()[:200]}", name)
+            _LOG.info("%s: %s", name, error)
+    reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for reason, name in said.items())
     raise ModelError(
-        "none of PyTorch's exporters takes the model:\n" + "\n".join(said),
+        f"none of PyTorch's exporters takes the model: {reasons}.",
         "export the model to ONNX yourself (any exporter) and give the .onnx file.",
     )
 
@@ -70,7 +73,7 @@ def likely_channels(module: torch.nn.Module) -> list[int]:
 
 
 def example_of(module: torch.nn.Module, size: tuple[int, int], channels: int) -> torch.Tensor:
-    """Images [N, C, H, W] as a module takes them, in the dtype of its first weights.
+    """Images [N, C, H, W] as a module takes them: uint8, or in the dtype of its first weights.
 
     Two, where it takes any number: what is one is easily taken for something that broadcasts.
     """
@@ -78,7 +81,9 @@ def example_of(module: torch.nn.Module, size: tuple[int, int], channels: int) ->
 
     floats = (p.dtype for p in module.parameters() if p.is_floating_point())
     batch = getattr(module, "batch", None) or 2
-    return torch.zeros(batch, channels, *size, dtype=next(floats, torch.float32), device="cpu")
+    pixels = getattr(module, "pixels", False)
+    dtype = torch.uint8 if pixels else next(floats, torch.float32)
+    return torch.zeros(batch, channels, *size, dtype=dtype, device="cpu")
 
 
 def _by_export(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
@@ -141,7 +146,7 @@ def _by_torchscript(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
     import onnx
     import torch
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _unlogged():
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             module, (example,), path, dynamo=False, opset_version=OPSET, input_names=["input"],
@@ -149,6 +154,23 @@ def _by_torchscript(module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
         )  # fmt: skip
         model = ir.serde.deserialize_model(onnx.load(path))
     return _checked(model, module, example)
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep the graph of a failed export off the standard output, where C++ writes it.
+
+    PyTorch logs if the function that says whether to do so is true, and does not ask it.
+    """
+    import torch
+
+    native: Any = torch._C
+    asked = native._jit_is_onnx_log_enabled
+    native._jit_is_onnx_log_enabled = None
+    try:
+        yield
+    finally:
+        native._jit_is_onnx_log_enabled = asked
 
 
 def _checked(model: ir.Model, module: torch.nn.Module, example: torch.Tensor) -> ir.Model:
@@ -159,7 +181,10 @@ def _checked(model: ir.Model, module: torch.nn.Module, example: torch.Tensor) ->
     import torch
 
     seed = torch.Generator().manual_seed(0)
-    x = torch.rand(len(example) + 1, *example.shape[1:], generator=seed, dtype=example.dtype)
+    shape = len(example) + 1, *example.shape[1:]
+    x = torch.randint(256, shape, generator=seed, dtype=torch.uint8)
+    if example.is_floating_point():
+        x = torch.rand(shape, generator=seed, dtype=example.dtype)
     (found,) = session(detach(model)).run(None, {"input": x.numpy()})
     expected = module(x).numpy()
     if found.shape != expected.shape or not np.allclose(
@@ -187,13 +212,15 @@ def _root(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Torch's exporter talks on stdout and warns of what its users cannot change."""
+    """Torch's exporter talks on stdout and stderr and warns of what its users cannot change."""
     loggers = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        heard = io.StringIO()
+        said = contextlib.redirect_stdout(heard), contextlib.redirect_stderr(heard)
+        with said[0], said[1], warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
