@@ -126,7 +126,8 @@ def ops(as_json: bool) -> None:
         if s.domain == "" and (s.has_function or s.has_context_dependent_function)  # type: ignore[attr-defined]
         and s.name not in RULES and s.name not in NO_GRADIENT
     )  # fmt: skip
-    written_out = ["Loop", "Scan", *(f"{d}::{n}" for d, n in sorted(FORMS) if d == MICROSOFT)]
+    domains = (MICROSOFT, "ai.onnx.ml")
+    written_out = ["Loop", "Scan", *(f"{d}::{n}" for d, n in sorted(FORMS) if d in domains)]
     if as_json:
         found = {
             "rule": sorted(RULES), "function": functions, "written_out": written_out,

@@ -9,7 +9,7 @@ from onnx_ir.passes import common as passes
 from ...runtime.errors import ModelError
 from ..autodiff.ops import Ops
 from ..graph.values import FLOATS
-from . import attention, former, fused, layouts, quantised, sequences, statistics
+from . import attention, classical, former, fused, layouts, quantised, sequences, statistics
 from .forms import BEFORE, FORMER, FORMS, Form, ShapeUnknownError, waiting
 from .unroll import unroll
 
@@ -119,6 +119,6 @@ def _replace(model: ir.Model, node: ir.Node, made: Form, place: str) -> bool:
 
 
 __all__ = [
-    "attention", "expand", "former", "fused", "layouts", "quantised", "sequences", "set_apart",
-    "statistics", "unroll",
+    "attention", "classical", "expand", "former", "fused", "layouts", "quantised", "sequences",
+    "set_apart", "statistics", "unroll",
 ]  # fmt: skip

@@ -133,7 +133,8 @@ _PARAMETERS: dict[str, Sequence[str]] = {
 def waiting(model: ir.Model) -> Iterator[tuple[ir.Node, Form]]:
     """The nodes of a model that have a form, in order."""
     for node in model.graph:
-        if made := FORMS.get((node.domain.removeprefix("ai.onnx"), node.op_type)):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if made := FORMS.get((domain, node.op_type)):
             yield node, made
 
 

@@ -19,6 +19,7 @@ from ..graph.shapes import ancestors, classes_of, dims, shown
 from ..graph.values import FLOATS
 from . import heads
 from .evidence import Candidate, weighed
+from .seems import no_classifier
 from .tails import RENAMES, Tail, root, trace
 
 CLEAR = 2  # how much more speaks for the best than for the next
@@ -72,7 +73,7 @@ def choose(
         if head is None and (unknown := _unknown(model.graph)):
             return Choice(trace(unknown[0], source_names).scores)
         if head is None:
-            raise heads.no_classifier(model.graph, _inside(model.graph, image))
+            raise no_classifier(model.graph, _inside(model.graph, image))
         if not head.sure:
             raise ModelError(
                 f"the model seems to be a detector: {head.what}, but nothing says that these are "

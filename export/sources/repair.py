@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ...runtime.errors import ModelError
 from ..graph.weights import SMALL
+from .plain import spell_out
 from .versions import lower_versions
 
 
@@ -30,7 +29,7 @@ def repair(proto: onnx.ModelProto, where: str) -> None:
     """
     graph = proto.graph
     _short_domain(proto)
-    _sparse_as_dense(graph)
+    spell_out(proto, list(graphs(graph)))
     for part in graphs(graph):
         _sort(part, where)
     _open_lengths(graph)
@@ -76,19 +75,6 @@ def _own_names(graph: onnx.GraphProto) -> None:
         if node.name in taken:
             node.name = f"{node.name}/{i}"
         taken |= {node.name} - {""}
-
-
-def _sparse_as_dense(graph: onnx.GraphProto) -> None:
-    for sparse in graph.sparse_initializer:
-        values = numpy_helper.to_array(sparse.values)
-        dense = np.zeros(list(sparse.dims), values.dtype)
-        at = numpy_helper.to_array(sparse.indices)
-        if at.ndim == 1:
-            dense.reshape(-1)[at] = values
-        else:
-            dense[tuple(at.T)] = values
-        graph.initializer.append(numpy_helper.from_array(dense, sparse.values.name))
-    del graph.sparse_initializer[:]
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:
