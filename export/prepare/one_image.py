@@ -57,7 +57,7 @@ def give_batch(model: ir.Model, image: ir.Value) -> list[Any]:
         node.op_type == "Squeeze" and _axes(node) == [0] and node.outputs[0] not in ends
         for node in model.graph
     )  # and so the layers after it have none, as in torch's convolutions of one image
-    dims = list(image.shape or ())
+    dims: list[Any] = list(image.shape or ())
     if taken_off or not all(_adds_batch(node, dims) for node in nodes):
         raise ModelError(
             f"the input {image.name!r}, {image.shape}, is one image without a batch.",
