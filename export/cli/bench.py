@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import tempfile
 from pathlib import Path
@@ -11,7 +12,9 @@ import click
 from rich.console import Console
 
 from ...runtime import files as output_files
+from ...runtime.cli.overwrite import overwrite_option
 from ...runtime.errors import OptionError
+from ...runtime.guard import JSON, reading
 from ..bench import bench as library
 from ..bench.files import from_file, from_source
 from ..bench.result import Case
@@ -61,9 +64,11 @@ Examples:
     show_default=True, help="Seconds to open a contender, or for one run.",
 )  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON.")
+@overwrite_option
 def bench(
     files: tuple[Path, ...], models: tuple[str, ...], weights: str | None,
-    size: tuple[int, int] | None, batches: tuple[int, ...], out: Path | None, **options: Any,
+    size: tuple[int, int] | None, batches: tuple[int, ...], out: Path | None, overwrite: bool,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Say how many plain forward passes a saliency map costs, beside PyTorch and other peers.
 
@@ -75,8 +80,9 @@ def bench(
         raise OptionError("there is nothing to run.", "give a Backlit file, or --model SOURCE.")
     if weights is not None and not models:
         raise OptionError("--weights goes with --model.", "leave --weights out.")
+    guard = reading(*files, *models, weights, overwrite=overwrite)
     if out is not None:
-        output_files.folder(out.parent)
+        output_files.prove({out: JSON}, guard)
     console = Console(stderr=True, highlight=False)
     cases: list[Case] = []
     for source in [*files, *models]:
@@ -94,9 +100,10 @@ def bench(
                 show(console, case)
                 click.echo(json.dumps(case.line()))
     if out is not None:
-        whole = {"machine": machine(), "versions": versions(cases)}
+        version = importlib.metadata.version("backlit")
+        whole = {"backlit": version, "machine": machine(), "versions": versions(cases)}
         text = json.dumps({**whole, "cases": [case.line() for case in cases]}, indent=1)
-        with output_files.whole_file(out) as file:
+        with output_files.whole_file(out, JSON, guard) as file:
             file.write(text.encode())
     if not all(r.status != "failed" and r.agrees for case in cases for r in case.results):
         raise click.exceptions.Exit(1)
