@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ VIDEO_SUFFIXES = (
     *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 """What counts as a video among paths."""
+
+_OWN = re.compile(r"\.backlit\.png$")
+"""Pictures of results."""
 
 _PATIENCE = 0.05
 """Seconds without a line on stdin after which the images before are finished first."""
@@ -44,7 +48,7 @@ class Inputs:
             ImageError: a folder cannot be listed.
         """
         self._arguments = [
-            (argument, inside(argument) if os.path.isdir(argument) else None)
+            (argument, _folder(argument) if os.path.isdir(argument) else None)
             for argument in arguments
         ]
         self.streamed = "-" in arguments
@@ -67,11 +71,26 @@ class Inputs:
                 yield argument
 
 
+def _folder(folder: str) -> list[str] | None:
+    """The images in a folder; None for one without, if its name is that of an image, a bad one."""
+    try:
+        return inside(folder)
+    except OptionError:
+        if os.path.splitext(folder)[1].lower() in SUFFIXES:
+            return None
+        raise
+
+
 def inside(folder: str) -> list[str]:
-    """Names of the images in a folder, sorted; one string each is all that is kept of them."""
+    """Names of the images in a folder, sorted; one string each is all that is kept of them.
+
+    Pictures of results that lie among them are passed over.
+    """
     try:
         names = sorted(
-            name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in SUFFIXES
+            name
+            for name in os.listdir(folder)
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not _OWN.search(name)
         )
     except OSError as error:
         raise ImageError(
