@@ -38,7 +38,7 @@ import onnx
 import onnxruntime
 import torch
 from backlit.export import export
-from backlit.runtime import Session, pipeline
+from backlit.runtime import Session, located, pipeline
 from backlit.runtime.backend.plan import plan
 from backlit.runtime.boxes.geometry import Box, iou, mask_box
 from backlit.runtime.boxes.localize import largest_component
@@ -120,7 +120,7 @@ def backlit(session: Session, runs: int, files: list[Path], top: int, recipe: st
     chosen = fitted(recipe, session.contract)
     index = ranks(top, session.contract.score.classes)
     maps = pipeline.saliency_flow(session, files, index, chosen.crops, runs=runs, map=chosen.map)
-    found = pipeline.after(maps, lambda one: pipeline.boxes(one, chosen, masks=False))
+    found = pipeline.after(maps, lambda one: located.boxes(one, chosen, masks=False))
     with closing(found):
         return [list(one.value.boxes) if one.value else [] for one in found]
 
@@ -224,7 +224,7 @@ def map_to_box(file: Path, files: list[Path]) -> None:
         }
         for name in RECIPES:
             chosen = fitted(name, session.contract)
-            ways[name] = partial(pipeline.boxes, by_kind[chosen.map], chosen, masks=False)
+            ways[name] = partial(located.boxes, by_kind[chosen.map], chosen, masks=False)
         for name, way in ways.items():
             started = time.perf_counter()
             way()

@@ -17,6 +17,7 @@ from ..runtime import contract as schema
 from ..runtime import files
 from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source
 from ..runtime.errors import OptionError
+from ..runtime.guard import reading
 from . import rules
 from .check.tensorrt_rules import audit
 from .differentiate import differentiate
@@ -89,7 +90,13 @@ class _Prepared:
     choice: Choice
 
 
-def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords]) -> ExportReport:
+def export(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    **options: Unpack[Keywords],
+) -> ExportReport:
     """Write a trained classifier as one ONNX file that also returns where it looked.
 
     Examples:
@@ -103,7 +110,9 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
             ``timm:NAME``, ``hf:NAME_OR_FOLDER``, ``package.module:callable``,
             ``file.py:callable``, an ``nn.Module``, ``ExportedProgram``, ``onnx.ModelProto`` or
             ``onnx_ir.Model``.
-        path: the file to write; it appears complete or not at all.
+        path: the file to write; it appears complete or not at all. A Backlit file that is there is
+            replaced.
+        overwrite: replace a file that Backlit did not write, too; never the source itself.
         options: the fields of `ExportOptions`.
 
     Returns:
@@ -114,11 +123,12 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
         ModelError: the source cannot be read or differentiated.
         OptionError: options that do not fit the model.
         VerificationError: the gradient disagrees with the reference; no file is written.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or would replace one that must stay.
     """
     asked = ExportOptions(**options)
     started, path = time.perf_counter(), Path(path)
-    files.folder(path.parent)
+    guard = reading(source, asked.weights, overwrite=overwrite)
+    files.prove({path: schema.MARK}, guard)
     classifier = load(source, asked.weights)
     prepared = _prepare(classifier, asked)
     classifier = as_run(classifier)
@@ -141,7 +151,7 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
         contract=contract,
         nodes=len(model.graph),
         forward=forward,
-        bytes=save(model, path),
+        bytes=save(model, path, guard),
         seconds=time.perf_counter() - started,
         verify_seconds=verify_seconds,
         refused=tuple(audit(model.graph)),

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Collection
 from typing import Any, Literal
 
 from .errors import ContractError, no_map
+from .guard import Mark
 
 KEY = "backlit"
 ENGINE_KEY = "backlit.engine"
 """Metadata of a file whose graph is one TensorRT engine: its shapes, and what it runs on."""
+
+MARK: Mark = re.compile(rb"\A\x08.\x12\x07backlit|\x0a[\x07\x0e]backlit(\.engine)?\x12", re.DOTALL)
+"""What a Backlit file is known by: its producer, or an entry of its metadata near its end."""
 SCHEMA = 2
 
 Resize = Literal["stretch", "crop"]

@@ -6,6 +6,7 @@ on stderr and the exit code of the class.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 
@@ -195,6 +196,15 @@ class BacklitWarning(UserWarning):
         >>> import backlit, warnings
         >>> warnings.simplefilter("error", backlit.BacklitWarning)  # or "ignore"
     """
+
+
+def unwritable(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """The error for what the operating system says of a file to write."""
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"{os.fspath(path)} cannot be written: {reason}.",
+        "check its rights and free space, or choose another.",
+    )
 
 
 def no_map(name: str, has: Iterable[str]) -> OptionError:

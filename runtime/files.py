@@ -1,24 +1,24 @@
-"""Results on disk and as JSON: a checked folder, files that are whole or absent, lines."""
+"""Files on disk: a checked folder, files that are whole or absent and replace nothing of others."""
 
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
-from .errors import OutputError
+from .errors import OutputError, unwritable
+from .guard import Guard, Mark
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+NOTHING_READ = Guard()
+"""A guard where no file is read, and Backlit's own may be replaced."""
 
-if TYPE_CHECKING:
-    pass
+_PART = "backlit.part"
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -38,65 +38,85 @@ def folder(path: str | os.PathLike[str]) -> Path:
             "give -o another folder.",
         ) from error
     except OSError as error:
-        raise problem(target, error) from error
+        raise unwritable(target, error) from error
     return target
 
 
-def alone(file: IO[bytes], path: Path) -> None:
-    """Hold a file that is open, until it is closed, against other processes that want it alone.
+def prove(files: Mapping[Path, Mark | None], guard: Guard = NOTHING_READ) -> None:
+    """See before the work that files of one folder can be written, and make the folder.
 
     Raises:
-        OutputError: one holds it; the file is closed.
+        OutputError: one cannot be, or would replace what must stay.
     """
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise OutputError(
-            f"{path} is being written by another run.", "wait for it, or give -o another folder."
-        ) from error
-    except OSError:  # a file system without locks
-        return
+    folder(next(iter(files)).parent)
+    for path, mark in files.items():
+        guard.check(path, mark)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(
+    path: Path, mark: Mark | None = None, guard: Guard = NOTHING_READ
+) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name only when the block has ended without error.
 
+    Every file of Backlit is written by this function or by `whole_files`.
+
+    Args:
+        path: of the file; where it is a link, what that leads to.
+        mark: what Backlit's files of this kind are known by: only such a file is replaced. Without,
+            only one that would stay the same.
+        guard: what must not be replaced in any case, or may be though Backlit did not write it.
+
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or would replace what must stay.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if mark is not None:
+        guard.check(path, mark)
+    target = Path(os.path.realpath(path))
+    own = f"{os.getpid()}.{threading.get_ident():x}"
+    temporary = target.with_name(f".{target.name}.{own}.{_PART}")
     try:
         with temporary.open("wb") as file:
             yield file
-        temporary.replace(path)
+        if mark is not None or not _same(temporary, target):
+            guard.check(path, mark)  # again: the work may have taken minutes
+            temporary.replace(target)
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # of stdout, raised by the block
             raise
-        raise problem(path, error) from error
+        raise unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager
-def whole_files(*paths: Path) -> Iterator[Path]:
+def whole_files(files: Mapping[Path, Mark | None], guard: Guard = NOTHING_READ) -> Iterator[Path]:
     """Files of one folder that appear together, when the block has ended without error.
 
     The block writes them, under their names, into the folder it is given.
 
+    Args:
+        files: their paths, each with the mark of its kind; arguments as of `whole_file`.
+        guard: as there.
+
     Raises:
-        OutputError: one cannot be written.
+        OutputError: one cannot be written, or would replace what must stay.
     """
+    paths = [*files]
+    for path, mark in files.items():
+        guard.check(path, mark)
     try:
-        with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".", suffix=".part") as made:
+        with tempfile.TemporaryDirectory(
+            dir=paths[0].parent, prefix=".", suffix=f".{_PART}"
+        ) as made:
             yield Path(made)
+            for path, mark in files.items():
+                guard.check(path, mark)
             for path in reversed(paths):  # the first, which names the others, comes last
-                (Path(made) / path.name).replace(path)
+                (Path(made) / path.name).replace(os.path.realpath(path))
     except OSError as error:
-        raise problem(paths[0], error) from error
+        raise unwritable(paths[0], error) from error
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
@@ -109,17 +129,12 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def problem(path: Path, error: OSError) -> OutputError:
-    """An error of the operating system about a file to write, with the fix."""
-    reason = error.strerror or str(error)
-    return OutputError(
-        f"{path} cannot be written: {reason}.",
-        "check its rights and free space, or choose another.",
-    )
+def _same(made: Path, there: Path) -> bool:
+    return there.is_file() and filecmp.cmp(made, there, shallow=False)
 
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a folder."""
-    for path in folder.glob(".*.part"):
+    for path in folder.glob(f".*.{_PART}"):
         if path.is_file():
             path.unlink(missing_ok=True)

@@ -10,26 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import queue
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from .arrays import Index
 from .backend.providers.table import PROVIDERS
-from .errors import ImageError, OptionError
+from .decoding import decoded
+from .errors import OptionError
 from .images import crops as crops_module
-from .images import prepare as preparing
-from .images.bands import load_for, seen
-from .images.load import Frame, Source, fetched, name_of
+from .images.load import Source
+from .located import boxes
 from .maps.explain import explain
 from .maps.kind import Kind
 from .maps.kinds import AnyKind, get_kind
 from .results import Result, Saliency
-from .stages import Pause, ahead, cores, given, one_opencv_thread
+from .stages import Pause, ahead, given, one_opencv_thread, threads
 
 if TYPE_CHECKING:
     from .backend.runner import Runner
@@ -96,9 +93,9 @@ def saliency_flow(
     """
     crops_module.check(crops)
     views = _batch(runner, batch, class_index.shape[1])
-    decoded = _decode(runner, sources, crops, keep, views, _workers(workers))
-    images = max(1, views // crops)
-    return _saliency(runner, decoded, class_index, images, views, max(1, runs), get_kind(map))
+    images, decoding = max(1, views // crops), threads(workers)
+    prepared = decoded(sources, runner.contract.image, crops, keep, decoding, images + decoding)
+    return _saliency(runner, prepared, class_index, images, views, max(1, runs), get_kind(map))
 
 
 def localize_results(
@@ -121,62 +118,6 @@ def localize_results(
     return after(maps, lambda result: boxes(result, recipe), workers)
 
 
-def boxes(result: Result[Saliency], recipe: Recipe, masks: bool = True) -> Result[Localization]:
-    """`boxes_of` of a result; an error stays that error.
-
-    Args:
-        result: the maps.
-        recipe: how they become boxes.
-        masks: make the masks too; without, they are [0,height,width], which at 12 million pixels
-            saves more time than the cut takes.
-    """
-    found = result.value
-    if found is None:
-        return Result(
-            result.index, result.image, None, result.error, video_frame=result.video_frame
-        )
-    value = boxes_of(found, recipe, masks)
-    return Result(
-        result.index, result.image, value, None, found.prepared, result.picture,
-        result.video_frame, result.source,
-    )  # fmt: skip
-
-
-def boxes_of(found: Saliency, recipe: Recipe, masks: bool = True) -> Localization:
-    """The objects of one image from its maps, in pixels of the original image.
-
-    Args:
-        found: the maps.
-        recipe: how they become boxes.
-        masks: as in ``boxes``.
-    """
-    from .boxes.localize import localize_maps
-    from .results import Localization
-
-    prepared, classes = found.prepared, found.classes
-    objects = localize_maps(prepared.frame, found.maps, recipe)
-    made = np.empty((len(objects) if masks else 0, found.height, found.width), np.bool_)
-    if masks:
-        for place, (_, mask) in enumerate(objects):
-            made[place] = prepared.mask_to_original(mask)
-    return Localization(
-        image=found.image,
-        width=found.width,
-        height=found.height,
-        classes=classes,
-        labels=(None,) * len(classes) if found.labels is None else found.labels,
-        scores=found.scores,
-        boxes=tuple(None if box is None else prepared.box_to_original(box) for box, _ in objects),
-        masks=made,
-        maps=found.maps,
-        map=found.map,
-        recipe=recipe.name,
-        prepared=prepared,
-        video_frame=found.video_frame,
-        source=found.source,
-    )
-
-
 def after(
     results: Iterable[Item | None],
     function: Callable[[Item], Made],
@@ -189,53 +130,12 @@ def after(
         function: of a result.
         workers: threads; None: one per core, 16 at most. OpenCV runs on one thread meanwhile.
     """
-    threads = _workers(workers)
     with (
         one_opencv_thread(),
-        ThreadPoolExecutor(threads, thread_name_prefix="backlit-after") as pool,
+        ThreadPoolExecutor(count := threads(workers), thread_name_prefix="backlit-after") as pool,
     ):
         # Two for each thread: one under way, and one to begin while the step before is waited for.
-        yield from given(ahead(pool, function, results, 2 * threads))
-
-
-def _decode(
-    runner: Runner,
-    sources: Iterable[Source | Pause],
-    crops: int,
-    keep: int,
-    batch: int,
-    workers: int,
-) -> Generator[Result[Saliency] | None, None, None]:
-    spec = runner.contract.image
-
-    def decode(numbered: tuple[int, Source]) -> Result[Saliency]:
-        index, source = numbered
-        name, number = name_of(source), source.number if isinstance(source, Frame) else None
-        try:
-            source = fetched(source)  # once: pictures are drawn from what came
-            pixels = load_for(source, spec.channels)
-            prepared = preparing.prepare(pixels, spec, crops)
-        except ImageError as error:
-            return Result(index, name, None, error, video_frame=number)
-        picture = preparing.shrink(seen(pixels), keep) if keep else None
-        if isinstance(source, str | os.PathLike):
-            source = os.path.abspath(source)  # found again from another folder, too
-        return Result(index, name, None, None, prepared, picture, number, source)
-
-    with ThreadPoolExecutor(workers, thread_name_prefix="backlit-decode") as pool:
-        yield from ahead(pool, decode, _numbered(sources), max(1, batch // crops) + workers)
-
-
-def _numbered(
-    sources: Iterable[Source | Pause],
-) -> Generator[tuple[int, Source] | None, None, None]:
-    index = 0
-    for source in sources:
-        if isinstance(source, Pause):
-            yield None
-            continue
-        yield index, source
-        index += 1
+        yield from given(ahead(pool, function, results, 2 * count))
 
 
 def _saliency(
@@ -330,7 +230,3 @@ def _batch(runner: Runner, batch: int | None, classes: int) -> int:
     if batch < 1:
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")
     return batch
-
-
-def _workers(workers: int | None) -> int:
-    return min(16, cores()) if workers is None else max(1, workers)

@@ -13,9 +13,11 @@ from .arrays import Floats, Index, Mask, Pixels
 from .boxes.geometry import Box
 from .errors import BacklitError
 from .files import whole_file
+from .guard import reading
 from .images.load import Source
 from .images.prepare import Prepared
-from .shown import Shown, make_parent, number
+from .saved import JSON, make_parent
+from .shown import Shown, number, write
 
 Value = TypeVar("Value")
 Item = TypeVar("Item", bound=Shown)
@@ -200,22 +202,27 @@ class Results(list[Item]):
         """`to_dicts` as JSON."""
         return json.dumps(self.to_dicts())
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write a picture of each result, and ``results.json``, into a folder, which is made.
 
+        Args:
+            folder: for them; what Backlit wrote there under these names before is replaced.
+            overwrite: replace files that Backlit did not write, too; never an image itself.
+
         Raises:
-            OutputError: it cannot be written.
+            OutputError: it cannot be written, or a file must stay.
             ImageError: an image cannot be read again.
         """
+        guard = reading(*(one.image for one in self), overwrite=overwrite)
         for place, one in enumerate(self):
             if one.error is None:
                 # An address and a path end alike; file systems take 255 bytes.
                 stem = Path(one.name.split("?")[0]).stem if one.image else "image"
                 safe = os.fsencode(stem)[:150].decode("utf-8", "ignore")
-                one.save(Path(folder) / f"{place:05d}_{safe}.png")
+                write(one, Path(folder) / f"{place:05d}_{safe}.png", guard)
         target = Path(folder) / "results.json"
         make_parent(target)
-        with whole_file(target) as file:
+        with whole_file(target, JSON, guard) as file:
             file.write(self.to_json().encode() + b"\n")
 
     def _repr_html_(self) -> str:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from PIL import Image
 
-from .arrays import Floats, Index, Pixels
+from .arrays import Floats, Index, Pixels, npy
 from .drawing import markup
 from .errors import BacklitError, ImageError, OptionError, OutputError, no_opencv
-from .files import problem, whole_file
+from .files import whole_file
+from .guard import Guard, reading
 from .images.bands import load_for, seen
 from .images.load import Source
 from .images.prepare import Prepared, shrink
+from .saved import MARKS, make_parent, npz
 
 if TYPE_CHECKING:
     from .boxes.geometry import Box
@@ -141,50 +143,41 @@ class Shown:
             )
         return pixels
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the result, as the name says, whole or not at all.
 
         Args:
             path: ``.png``, ``.jpg``, ``.webp`` or ``.svg``: image, maps and boxes side by side;
                 ``.json``: `to_dict`; ``.npz``: maps, classes, scores, boxes, masks; ``.npy``: maps
-                alone. Folders are made.
+                alone. Folders are made. What Backlit wrote there before is replaced.
+            overwrite: replace a file that Backlit did not write, too; never the image itself.
 
         Raises:
-            OutputError: it cannot be written, or the name says nothing.
+            OutputError: it cannot be written, the name says nothing, or a file must stay.
             ImageError: the image cannot be read again.
             BacklitError: OpenCV, which pictures need, is not installed.
         """
         if not isinstance(path, str | os.PathLike):
             kind = type(path).__name__
             raise OutputError(f"{kind} is no path.", "give one; overlay().save takes open files.")
-        target, data = Path(path), b""
-        suffix = target.suffix.lower()
-        if suffix not in (*_KINDS, ".svg", ".json", ".npz", ".npy"):
-            kinds = ", ".join([*_KINDS, ".svg", ".json", ".npz", ".npy"])
-            raise OutputError(
-                f"{target} does not say what to write.", f"end its name with one of: {kinds}."
-            )
+        write(self, Path(path), reading(self.image, overwrite=overwrite))
+
+    def _content(self, suffix: str) -> bytes:
+        """The bytes of a file with that suffix."""
         if suffix == ".json":
-            data = self.to_json().encode() + b"\n"
-        elif suffix == ".svg":
-            rows = self._rows(vector=True)
+            return self.to_json().encode() + b"\n"
+        if suffix == ".npy":
+            return npy(self.maps)
+        if suffix == ".npz":
+            return npz(self._arrays())
+        rows = self._rows(vector=suffix == ".svg")
+        if suffix == ".svg":
             from .drawing.svg import svg
 
-            data = svg(rows).encode()
-        elif suffix in _KINDS:
-            rows = self._rows()
-            from .drawing import display
+            return svg(rows).encode()
+        from .drawing import display
 
-            data = display.encoded(display.drawn(rows), _KINDS[suffix])
-        arrays = self._arrays() if suffix in (".npz", ".npy") else {}
-        make_parent(target)
-        with whole_file(target) as file:
-            if suffix == ".npy":
-                np.save(file, arrays["maps"])
-            elif suffix == ".npz":
-                np.savez_compressed(file, **arrays)
-            else:
-                file.write(data)
+        return display.encoded(display.drawn(rows), _KINDS[suffix])
 
     def _repr_png_(self) -> bytes | None:
         try:
@@ -288,13 +281,21 @@ def _need_opencv() -> None:
         raise no_opencv() from error
 
 
-def make_parent(target: Path) -> None:
-    """Make the folder of a file.
+def write(one: Shown, target: Path, guard: Guard) -> None:
+    """`Shown.save`, with a guard of all that is read.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: as there.
+        ImageError: as there.
+        BacklitError: as there.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise problem(target, error) from error
+    suffix = target.suffix.lower()
+    if suffix not in MARKS:
+        raise OutputError(
+            f"{target} does not say what to write.",
+            f"end its name with one of: {', '.join(MARKS)}.",
+        )
+    data = one._content(suffix)
+    make_parent(target)
+    with whole_file(target, MARKS[suffix], guard) as file:
+        file.write(data)

@@ -34,6 +34,11 @@ def cores() -> int:
     return usable or 1
 
 
+def threads(wanted: int | None) -> int:
+    """How many threads a step has: as many as were asked for, else one per core, 16 at most."""
+    return min(16, cores()) if wanted is None else max(1, wanted)
+
+
 def ahead(
     pool: ThreadPoolExecutor,
     function: Callable[[Item], Made],

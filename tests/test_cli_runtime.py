@@ -240,9 +240,9 @@ def test_saliency_writes_maps_and_pictures(work, good, tmp_path):
         assert maps.dtype == np.float32
         np.testing.assert_array_equal(maps, one.maps)
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        f"{number}.{suffix}" for number in range(4) for suffix in ("npy", "png")
+        f"{number}.{suffix}" for number in range(4) for suffix in ("npy", "backlit.png")
     )
-    with Image.open(out / "0.png") as picture:
+    with Image.open(out / "0.backlit.png") as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 1000
 
 
@@ -300,7 +300,7 @@ def test_one_bad_image_is_reported_and_loses_no_other(work, tmp_path):
     assert "4 of 5 images" in result.stderr
     assert (out / "boxes.jsonl").read_text() == result.stdout
     assert sorted(path.name for path in out.iterdir()) == [
-        *(f"{number}.png" for number in range(4)),
+        *(f"{number}.backlit.png" for number in range(4)),
         "boxes.jsonl",
         "boxes.run.json",
     ]
@@ -312,8 +312,8 @@ def test_equal_names_do_not_overwrite_each_other(work, good, tmp_path):
     (other / "0.png").write_bytes(good[1].read_bytes())
     out = tmp_path / "out"
     run("saliency", work / "m.onnx", good[0], other / "0.png", good[0], "-o", out)
-    names = ["0.npy", "0.png", "0_2.npy", "0_2.png", "0_3.npy", "0_3.png"]
-    assert sorted(path.name for path in out.iterdir()) == names
+    names = [f"{name}.{kind}" for name in ("0", "0_2", "0_3") for kind in ("backlit.png", "npy")]
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)
 
 
 def test_images_from_stdin(work, good):
@@ -435,18 +435,18 @@ def test_output_that_cannot_be_written_is_an_error_before_any_work(work, good, t
 
 
 def test_files_are_whole_or_absent(tmp_path):
-    path = tmp_path / "a.bin"
+    path, mark = tmp_path / "a.bin", re.compile(b"old|new")
     path.write_bytes(b"old")
 
     def half():
-        with output.whole_file(path) as file:
+        with output.whole_file(path, mark) as file:
             file.write(b"half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         half()
     assert path.read_bytes() == b"old"
-    with output.whole_file(path) as file:
+    with output.whole_file(path, mark) as file:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -510,6 +510,6 @@ def test_ctrl_c_ends_cleanly_and_leaves_nothing_half_written(work, good, tmp_pat
     assert done == [str(path) for path in (good * 500)[: len(done)]]
     assert said == "the same command with --resume goes on from here\ninterrupted\n"
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    drawn = {f"{number:06d}_{Path(image).stem}.png" for number, image in enumerate(done, 1)}
+    drawn = {f"{number:06d}_{Path(image).stem}.backlit.png" for number, image in enumerate(done, 1)}
     assert drawn <= names - {"boxes.jsonl", "boxes.run.json"}
     assert not [name for name in names if name.startswith(".")]

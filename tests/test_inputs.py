@@ -264,7 +264,7 @@ def test_a_file_address_with_a_space(session: Session, tmp_path: Path) -> None:
     good, bad = session.saliency([address, (tmp_path / "b.png").as_uri()])
     assert good.error is None
     assert bad.error is not None
-    assert bad.error.problem.endswith("cannot be read: No such file or directory.")
+    assert bad.error.problem.endswith("b.png does not exist.")
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ def test_the_command_line_takes_addresses_and_says_what_a_video_is(
     done = CliRunner().invoke(main, ["saliency", *given, "-o", str(tmp_path / "out")])
     assert done.exit_code == 1
     assert json.loads(done.stdout.splitlines()[0])["image"] == f"{site}/a.png"
-    assert (tmp_path / "out" / "a.png").exists()
+    assert (tmp_path / "out" / "a.backlit.png").exists()
     assert "a.mp4 is a video." in done.stderr
 
 

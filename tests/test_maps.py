@@ -105,14 +105,14 @@ def test_a_new_kind_on_the_command_line(work, tmp_path):
     (plain,) = Session(work / "m.onnx", ["cpu"]).saliency(work / "photo.png", top=2)
     scaled = plain.maps / plain.maps.max((1, 2), keepdims=True)
     np.testing.assert_allclose(np.load(tmp_path / "photo.npy"), scaled**3, rtol=1e-6)
-    shown = titles(tmp_path / "photo.svg")
+    shown = titles(tmp_path / "photo.backlit.svg")
     assert shown[:4] == ["image", "sharpened", "sharpened overlay", "saliency"]
 
 
 def test_a_new_kind_is_a_panel(work, tmp_path):
     args = (work / "m.onnx", work / "photo.png", "-o", tmp_path, "--panels", "image,sharpened")
     assert command(work, "saliency", *args, "--picture-format", "svg").returncode == 0
-    assert titles(tmp_path / "photo.svg")[:2] == ["image", "sharpened"]
+    assert titles(tmp_path / "photo.backlit.svg")[:2] == ["image", "sharpened"]
 
 
 def test_a_new_kind_makes_boxes(work, sharpened, tmp_path):
@@ -126,7 +126,7 @@ def test_a_new_kind_makes_boxes(work, sharpened, tmp_path):
     assert found.map == "sharpened"
     (line,) = map(json.loads, done.stdout.splitlines())
     assert line["results"][0]["box"] == list(found.boxes[0])
-    assert titles(tmp_path / "photo.svg")[:2] == ["image", "sharpened"]
+    assert titles(tmp_path / "photo.backlit.svg")[:2] == ["image", "sharpened"]
     settings = json.loads((tmp_path / "boxes.run.json").read_text())["settings"]
     assert settings["recipe's map"] == {"name": "sharpened", "exponent": 3.0}
 

@@ -90,7 +90,7 @@ def test_signs_are_seen(saliency, kind):
         maps = np.load(line["npy"])[0]
         assert (maps[:, : SIDE // 2] > 0).all()
         assert (maps[:, SIDE // 2 :] < 0).all()
-        left, right = halves(panel(read(out / f"{Path(line['image']).stem}.png"), 1))
+        left, right = halves(panel(read(out / f"{Path(line['image']).stem}.backlit.png"), 1))
         np.testing.assert_array_equal(left, table[255])
         np.testing.assert_array_equal(right, table[1])
 
@@ -98,7 +98,7 @@ def test_signs_are_seen(saliency, kind):
 @pytest.mark.parametrize("name", colormaps.SEQUENTIAL)
 def test_other_colours_show_the_magnitude(saliency, name):
     _, out = saliency("--map", "gradxinput", "--colormap", name)
-    for pixel in halves(panel(read(out / "a.png"), 1)):
+    for pixel in halves(panel(read(out / "a.backlit.png"), 1)):
         np.testing.assert_array_equal(pixel, colormaps.table(name)[255])
 
 
@@ -121,23 +121,25 @@ def test_one_scale_for_the_batch(saliency):
     options = ("--map", "gradxinput", "--scale")
     _, own = saliency(*options, "image", out="own")
     for name in "ab":
-        np.testing.assert_array_equal(halves(panel(read(own / f"{name}.png"), 1))[0], table[255])
+        np.testing.assert_array_equal(
+            halves(panel(read(own / f"{name}.backlit.png"), 1))[0], table[255]
+        )
     found, out = saliency(*options, "run")
     shares = {"a": 127, "b": 13, "c": 64}  # of 127, rounded to even
     for name, level in shares.items():
-        left, right = halves(panel(read(out / f"{name}.png"), 1))
+        left, right = halves(panel(read(out / f"{name}.backlit.png"), 1))
         np.testing.assert_array_equal(left, table[128 + level])
         np.testing.assert_array_equal(right, table[128 - level])
     top = max(panels.peak(np.load(line["npy"])[0]) for line in found)
     saliency(*options, repr(top), out="fixed")
     for name in shares:
-        same = (own.parent / "fixed" / f"{name}.png").read_bytes()
-        assert same == (out / f"{name}.png").read_bytes()
+        same = (own.parent / "fixed" / f"{name}.backlit.png").read_bytes()
+        assert same == (out / f"{name}.backlit.png").read_bytes()
 
 
 def test_all_classes_share_the_scale_of_the_batch(saliency):
     _, out = saliency("--class", 0, "--class", 1, "--scale", "run", "--colormap", "grey")
-    picture = read(out / "a.png")
+    picture = read(out / "a.backlit.png")
     first, second = (panel(picture, 1, row=row) for row in range(2))
     np.testing.assert_array_equal(halves(first)[0], [round(255 / 20)] * 3)
     assert (second[100:140, 100:140] == 255).all()
@@ -146,7 +148,7 @@ def test_all_classes_share_the_scale_of_the_batch(saliency):
 def test_a_bar_says_what_the_colours_mean(saliency):
     def strip(out):
         _, wide = panels.panel_size(SIDE, SIDE)
-        return read(out / "a.png")[: panels.STRIP, panels.GAP + wide :]
+        return read(out / "a.backlit.png")[: panels.STRIP, panels.GAP + wide :]
 
     options = ("--map", "gradxinput", "--scale")
     plain = strip(saliency(*options, "image", out="plain")[1])
@@ -172,10 +174,10 @@ def test_everything_else_is_the_same_on_one_scale(work, tmp_path):
     plain = run(*args, tmp_path / "plain").stdout
     assert run(*args, tmp_path / "run", "--scale", "run").stdout == plain
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {f"{n}.{s}" for n in "abc" for s in ("png", "npy")} | {
+    assert names == {f"{n}.{s}" for n in "abc" for s in ("backlit.png", "npy")} | {
         "boxes.jsonl", "boxes.run.json",
     }  # fmt: skip
-    first, second = (read(tmp_path / out / "a.png") for out in ("plain", "run"))
+    first, second = (read(tmp_path / out / "a.backlit.png") for out in ("plain", "run"))
     np.testing.assert_array_equal(panel(first, 2), panel(second, 2))
     np.testing.assert_array_equal(panel(first, 3), panel(second, 3))
 
@@ -192,12 +194,12 @@ def test_a_run_on_one_scale_goes_on(work, tmp_path):
 
     localize("whole", images)
     localize("parts", images[:1])
-    faint = (tmp_path / "parts" / "b.png").read_bytes()
+    faint = (tmp_path / "parts" / "b.backlit.png").read_bytes()
     localize("parts", images[:2])
     localize("parts", images)
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "parts" / path.name).read_bytes() == path.read_bytes()
-    assert (tmp_path / "parts" / "b.png").read_bytes() != faint
+    assert (tmp_path / "parts" / "b.backlit.png").read_bytes() != faint
     assert (tmp_path / "whole.png").read_bytes() == (tmp_path / "parts.png").read_bytes()
     assert localize("parts", images) == []
     (tmp_path / "parts" / "c.npy").unlink()
@@ -229,7 +231,7 @@ def test_kinds_side_by_side(saliency, work):
         ):
             (truth,) = session.saliency(line["image"], [2, 0], map=kind)
             np.testing.assert_array_equal(np.load(out / name), truth.maps)
-        picture = read(out / f"{stem}.png")
+        picture = read(out / f"{stem}.backlit.png")
         _, wide = panels.panel_size(SIDE, SIDE)
         assert picture.shape[1] == 5 * wide + 6 * panels.GAP
         for row, negative in ((0, 255), (1, 1)):
@@ -282,14 +284,14 @@ def test_kinds_side_by_side_of_a_slow_list_with_a_bad_image(work, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}.{suffix}"
         for name in ("000001_a", "000003_b")
-        for suffix in ("png", "npy", "gradxinput.npy")
+        for suffix in ("backlit.png", "npy", "gradxinput.npy")
     }
 
 
 def test_titles_say_which_map(saliency):
     def titles(*args):
         args = (*args, "--picture-format", "svg")
-        root = ElementTree.parse(saliency(*args)[1] / "a.svg").getroot()
+        root = ElementTree.parse(saliency(*args)[1] / "a.backlit.svg").getroot()
         return [one.text for one in root.iter(f"{SVG}text")][:-1]
 
     assert titles("--panels", "overlay") == ["saliency overlay"]
@@ -306,7 +308,7 @@ def test_panels_of_localize(work, tmp_path):
     args = ("localize", work / "m.onnx", work / "photos" / "a.png", "--class", 1, "-o")
     run(*args, tmp_path / "plain")
     run(*args, tmp_path / "chosen", "--panels", "box,image")
-    plain, chosen = (read(tmp_path / out / "a.png") for out in ("plain", "chosen"))
+    plain, chosen = (read(tmp_path / out / "a.backlit.png") for out in ("plain", "chosen"))
     np.testing.assert_array_equal(panel(chosen, 0), panel(plain, 3))
     np.testing.assert_array_equal(panel(chosen, 1), panel(plain, 0))
 
@@ -315,8 +317,8 @@ def test_pictures_are_the_same_each_time(saliency):
     options = ("--panels", "image,ig,overlay", "--scale", "run")
     for suffix in ("png", "svg"):
         args = (*options, "--picture-format", suffix)
-        first = saliency(*args, out="one")[1] / f"a.{suffix}"
-        second = saliency(*args, out="two")[1] / f"a.{suffix}"
+        first = saliency(*args, out="one")[1] / f"a.backlit.{suffix}"
+        second = saliency(*args, out="two")[1] / f"a.backlit.{suffix}"
         assert first.read_bytes() == second.read_bytes()
 
 
@@ -369,14 +371,14 @@ def test_svg_is_whole_and_needs_nothing_else(work, tmp_path):
     small.resize((400, 300), Image.Resampling.BICUBIC).save(photo)
     args = ("localize", work / "m.onnx", photo, "--class", 1, "--class", 0, "-o", tmp_path)
     (line,) = lines(run(*args, "--picture-format", "svg", "--scale", 0.5))
-    text = (tmp_path / "wide.svg").read_text(encoding="utf-8")
+    text = (tmp_path / "wide.backlit.svg").read_text(encoding="utf-8")
     root = ElementTree.fromstring(text)
     high, wide = panels.panel_size(300, 400)
     size = (4 * wide + 5 * panels.GAP, 2 * (high + 2 * panels.STRIP))
     assert root.attrib["viewBox"] == f"0 0 {size[0]} {size[1]}"
     elements = list(root.iter())
     assert {one.tag.removeprefix(SVG) for one in elements} == {
-        "svg", "g", "rect", "image", "text", "path",
+        "svg", "desc", "g", "rect", "image", "text", "path",
     }  # fmt: skip
     for address in ("http:", "https:", "file:", "url(", "@import", "<script", "<style"):
         found = text.replace('="http://www.w3.org/2000/svg"', "")
@@ -418,10 +420,10 @@ def test_the_svg_shows_what_the_png_shows(saliency):
     _, png = saliency(*options, out="png")
     _, svg = saliency(*options, "--picture-format", "svg", out="svg")
     for name in "abc":
-        root = ElementTree.parse(svg / f"{name}.svg").getroot()
+        root = ElementTree.parse(svg / f"{name}.backlit.svg").getroot()
         images = [drawn(one) for one in root.iter(f"{SVG}image")]
         for index in range(2):
-            both = halves(images[index]), halves(panel(read(png / f"{name}.png"), index))
+            both = halves(images[index]), halves(panel(read(png / f"{name}.backlit.png"), index))
             assert np.abs(np.subtract(*both, dtype=int)).max() <= 3
         bar = images[2]
         np.testing.assert_array_equal(bar[0], colormaps.table("blue-orange")[1:])
@@ -432,7 +434,7 @@ def test_the_svg_shows_what_the_png_shows(saliency):
 
 def test_a_page_of_all_pictures(saliency):
     _, out = saliency()
-    files = [out / f"{name}.png" for name in "abc"]
+    files = [out / f"{name}.backlit.png" for name in "abc"]
     pictures.save_sheet(out / "page.png", files)
     page, parts = read(out / "page.png"), [read(file) for file in files]
     places, (width, height) = pictures.grid([part.shape[1::-1] for part in parts])
@@ -453,12 +455,12 @@ def test_pages_come_near_three_to_two():
 
 def test_the_page_of_a_run(saliency, work, tmp_path):
     _, out = saliency("--sheet", tmp_path / "page.png")
-    pictures.save_sheet(tmp_path / "again.png", [out / f"{name}.png" for name in "abc"])
+    pictures.save_sheet(tmp_path / "again.png", [out / f"{name}.backlit.png" for name in "abc"])
     assert (tmp_path / "page.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     _, out = saliency("--sheet", tmp_path / "page.svg", "--picture-format", "svg", out="svg")
     root = ElementTree.parse(tmp_path / "page.svg").getroot()
     nested = root.findall(f"{SVG}svg")
-    parts = [ElementTree.parse(out / f"{name}.svg").getroot() for name in "abc"]
+    parts = [ElementTree.parse(out / f"{name}.backlit.svg").getroot() for name in "abc"]
     sizes = [(int(part.attrib["width"]), int(part.attrib["height"])) for part in parts]
     places, _ = pictures.grid(sizes)
     for own, part, place in zip(nested, parts, places, strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from backlit.runtime import Session, pipeline
+from backlit.runtime import Session, located, pipeline
 from backlit.runtime.backend import plan as planning
 from backlit.runtime.boxes.recipes import RECIPES
 from backlit.runtime.errors import OptionError
@@ -158,7 +158,7 @@ def test_a_list_is_read_a_bounded_number_ahead_of_the_results(session):
 def test_masks_are_made_when_asked_for(session):
     (found,) = pipeline.saliency_results(session, [pictures(1)[0]], np.array([[0, 1]]))
     recipe = RECIPES["pixels"]
-    full, bare = (pipeline.boxes(found, recipe, masks=masks).value for masks in (True, False))
+    full, bare = (located.boxes(found, recipe, masks=masks).value for masks in (True, False))
     assert full.boxes == bare.boxes
     assert full.masks.shape == (2, 9, 12)
     assert full.masks.any(axis=(1, 2)).all()

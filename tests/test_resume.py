@@ -102,7 +102,7 @@ def test_a_torn_line_is_done_again(work, whole, tmp_path):
     (out / "coco.json").unlink(missing_ok=True)
     for cut in (ends[4] - 1, ends[4] + 1, ends[4], 0, 5, len(text) - 1):
         (out / "boxes.jsonl").write_bytes(text[:cut])
-        (out / ".99.jpg.1.part").write_bytes(b"left by a killed process")
+        (out / ".99.jpg.1.backlit.part").write_bytes(b"left by a killed process")
         result = run(*args)
         assert len(result.stdout.splitlines()) == COUNT - sum(end <= cut for end in ends)
         assert contents(out) == whole
@@ -128,7 +128,7 @@ def test_a_list_on_stdin_goes_on(work, tmp_path):
         run(*args, out, "--resume", stdin="".join(images[:end]))
         assert len((out / "boxes.jsonl").read_bytes().splitlines()) == end
     assert contents(out) == contents(whole)
-    assert {f"{n:06d}_{n - 1:02d}.png" for n in range(1, 13)} < set(contents(out))
+    assert {f"{n:06d}_{n - 1:02d}.backlit.png" for n in range(1, 13)} < set(contents(out))
     result = run(*args, out, "--resume", stdin="".join([*images[:5], *images[6:]]))
     assert result.exit_code == 2
     assert "image 6 of" in result.stderr
@@ -224,6 +224,9 @@ def test_lines_that_nobody_can_go_on_with(tmp_path):
     path.write_text('{"image": "a", "results": []}\n')
     with pytest.raises(OutputError, match=r"boxes\.run\.json is missing"):
         RunLog(tmp_path, SETTINGS, resume=True)
+    with pytest.raises(OutputError, match="not of Backlit"):
+        RunLog(tmp_path, SETTINGS, resume=False)
+    path.unlink()
     log_run(tmp_path, "b")
     assert images_in(path) == ["b"]
     path.write_text('{"image": "b"}\nnonsense\n{"image": "c"}\n')
@@ -301,18 +304,3 @@ def test_a_run_with_other_settings_names_all_that_differ(tmp_path):
         RunLog(tmp_path, {"a": 2, "b": [1], "new": "x"}, resume=True)
     told = 'with a 1, not 2; with new null, not "x"; with gone 0, not null.'
     assert told in caught.value.problem
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
-def test_two_runs_cannot_resume_one_folder(tmp_path):
-    with RunLog(tmp_path, {}, resume=False) as log:
-        log.add({"image": "a"})
-    with RunLog(tmp_path, {}, resume=True) as one, RunLog(tmp_path, {}, resume=True) as other:
-        for log in (one, other):
-            log.skip(iter(["a"]))
-        one.add({"image": "b"})
-        with pytest.raises(OutputError, match="is being written by another run"):
-            other.add({"image": "b"})
-        one.add({"image": "c"})
-    lines = (tmp_path / "boxes.jsonl").read_text().splitlines()
-    assert [json.loads(line)["image"] for line in lines] == ["a", "b", "c"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import tempfile
 from pathlib import Path
@@ -11,7 +12,9 @@ import click
 from rich.console import Console
 
 from ...runtime import files as output_files
+from ...runtime.cli.overwrite import overwrite_option
 from ...runtime.errors import OptionError
+from ...runtime.guard import JSON, reading
 from ..bench import bench as library
 from ..bench.files import from_file, from_source, is_made
 from ..bench.result import Case
@@ -58,9 +61,10 @@ Examples:
     show_default=True, help="Seconds to open a contender, or for one run.",
 )  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON.")
+@overwrite_option
 def bench(
     sources: tuple[str, ...], weights: str | None, size: tuple[int, int] | None,
-    batches: tuple[int, ...], out: Path | None, **options: Any,
+    batches: tuple[int, ...], out: Path | None, overwrite: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Say how many plain forward passes a saliency map costs, beside PyTorch and other peers.
 
@@ -74,8 +78,9 @@ def bench(
     made = [is_made(source) for source in sources]
     if weights is not None and all(made):
         raise OptionError("--weights goes with classifiers.", "leave --weights out.")
+    guard = reading(*sources, weights, overwrite=overwrite)
     if out is not None:
-        output_files.folder(out.parent)
+        output_files.prove({out: JSON}, guard)
     console = Console(stderr=True, highlight=False)
     cases: list[Case] = []
     for source, ready in zip(sources, made, strict=True):
@@ -93,9 +98,10 @@ def bench(
                 show(console, case)
                 click.echo(json.dumps(case.line()))
     if out is not None:
-        whole = {"machine": machine(), "versions": versions(cases)}
+        version = importlib.metadata.version("backlit")
+        whole = {"backlit": version, "machine": machine(), "versions": versions(cases)}
         text = json.dumps({**whole, "cases": [case.line() for case in cases]}, indent=1)
-        with output_files.whole_file(out) as file:
+        with output_files.whole_file(out, JSON, guard) as file:
             file.write(text.encode())
     if not all(r.status != "failed" and r.agrees for case in cases for r in case.results):
         raise click.exceptions.Exit(1)

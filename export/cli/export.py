@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ...runtime.cli.overwrite import overwrite_option
 from ...runtime.contract import Relu
 from ...runtime.errors import OptionError
+from ...runtime.guard import reading
 from .. import build
 from ..autodiff.registry import NO_GRADIENT, RULES
 from ..graph.rewrites import REWRITES, TARGETS
@@ -92,6 +94,7 @@ Examples:
     help=f"Leave a rewrite for speed out: {', '.join(REWRITES)}. Repeatable.",
 )  # fmt: skip
 @click.option("--no-verify", is_flag=True, help="Do not compare the gradient with a reference.")
+@overwrite_option
 def export(
     source: str, out: Path, range_: Any, input_: Any, labels: Path | None, no_verify: bool,
     **options: Any,
@@ -101,6 +104,7 @@ def export(
     SOURCE is an .onnx, TorchScript or .pt2 file, torchvision:NAME, timm:NAME, hf:NAME_OR_FOLDER,
     package.module:callable or file.py:callable.
     """
+    reading(labels, overwrite=True).check(out, None)
     console = Console(stderr=True)
     with status(console, f"exporting {source}" + ("" if no_verify else " and verifying it")):
         report = build.export(

@@ -15,7 +15,10 @@ from rich.console import Console
 
 from ...runtime import contract as schema
 from ...runtime import files as output
+from ...runtime.cli.overwrite import overwrite_option
 from ...runtime.contract import Contract, Verification
+from ...runtime.drawing.encode import HTML
+from ...runtime.guard import JSON, Guard, reading
 from ..sources.load import Classifier, as_exported, load, to_onnx
 from ..verify.verify import disagreement
 from ..verify.verify import verify as check_gradient
@@ -74,9 +77,11 @@ Examples:
 @click.option(
     "--seed", type=click.IntRange(0), metavar="N", help="Of all that is drawn.  [default: 0]"
 )
+@overwrite_option
 def verify(
     file: Path, source: str | None, weights: str | None, constants: dict[str, Any] | None,
     report: Path | None, images: tuple[str, ...], limit: int | None, seed: int | None,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     """Check the gradient in FILE against the classifier it was made of (exit 3 if it is wrong).
 
@@ -97,8 +102,9 @@ def verify(
         )
     if source is None and (weights is not None or constants):
         raise click.UsageError("--weights and --constant go with SOURCE.")
+    guard = reading(file, source, weights, *images, overwrite=overwrite)
     classifier = None if source is None else load(source, weights)
-    _report(file, classifier, constants, report, images, limit or 50, seed or 0)
+    _report(file, classifier, constants, report, images, limit or 50, seed or 0, guard)
 
 
 def _verify(file: Path, source: str, weights: str | None, constants: dict[str, Any] | None) -> None:
@@ -117,12 +123,14 @@ def _verify(file: Path, source: str, weights: str | None, constants: dict[str, A
 
 def _report(
     file: Path, classifier: Classifier | None, constants: dict[str, Any] | None, report: Path,
-    images: tuple[str, ...], limit: int, seed: int,
+    images: tuple[str, ...], limit: int, seed: int, guard: Guard,
 ) -> None:  # fmt: skip
     started = time.perf_counter()
     to_file = report.suffix.lower() in (".html", ".htm")
     page_path = report if to_file else report / NAME
-    output.folder(page_path.parent)
+    numbers = page_path.with_suffix(".json")
+    written = {page_path: HTML, numbers: JSON}
+    output.prove(written, guard)
     from ...runtime.drawing.html import html
     from ..trust.measure import lines, measure
     from ..trust.report import report as report_of
@@ -133,8 +141,7 @@ def _report(
             file, images, watch,
             classifier=classifier, constants=constants, samples=limit, seed=seed,
         )  # fmt: skip
-    numbers = page_path.with_suffix(".json")
-    with output.whole_files(page_path, numbers) as folder:
+    with output.whole_files(written, guard) as folder:
         (folder / page_path.name).write_text(html(report_of(found)), encoding="utf-8")
         (folder / numbers.name).write_text(json.dumps(found.record, indent=1), encoding="utf-8")
     record = found.record

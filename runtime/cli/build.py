@@ -9,9 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from .overwrite import overwrite_option
+
+if TYPE_CHECKING:
+    from ..guard import Guard
 
 
 @click.command(
@@ -54,6 +59,7 @@ Examples:
 )
 @click.option("--list", "as_list", is_flag=True, help="Show what is in the cache.")
 @click.option("--clear", is_flag=True, help="Empty the cache.")
+@overwrite_option
 def build(
     file: str | None,
     providers: str,
@@ -65,6 +71,7 @@ def build(
     texts: tuple[str, ...],
     as_list: bool,
     clear: bool,
+    overwrite: bool,
 ) -> None:
     """Build the TensorRT engine of a Backlit FILE, which takes minutes, before it is needed.
 
@@ -79,12 +86,15 @@ def build(
     if file is None:
         _tend(clear)
         return
+    from .. import files
     from ..backend.models import check_file
     from ..backend.options import parse
     from ..backend.probing import candidates
     from ..backend.probing import parse as parse_providers
     from ..backend.tensorrt.cache import Shapes
+    from ..contract import MARK
     from ..errors import OptionError
+    from ..guard import reading
 
     if parse_providers(providers) != ("tensorrt",):
         raise OptionError(
@@ -93,10 +103,13 @@ def build(
     shapes = Shapes(max_images, max_top, tuned or min(8, max_images))
     kept = () if maps is None else tuple(name.strip() for name in maps.split(","))
     check_file(Path(file))
+    guard = reading(file, overwrite=overwrite)
+    if out is not None:
+        files.prove({out: MARK}, guard)
     candidates("tensorrt")
     with _status(f"building the engine of {file}: this takes minutes"):
         start = time.monotonic()
-        made = _build(file, out, kept, parse(texts), shapes)
+        made = _build(file, out, kept, parse(texts), shapes, guard)
         made["seconds"] = round(time.monotonic() - start, 1)
     click.echo(json.dumps(made))
     done = "built" if made["built"] else "found"
@@ -105,7 +118,7 @@ def build(
 
 
 def _build(
-    file: str, out: Path | None, maps: tuple[str, ...], options: Any, shapes: Any
+    file: str, out: Path | None, maps: tuple[str, ...], options: Any, shapes: Any, guard: Guard
 ) -> dict[str, Any]:
     from ..backend.sessions import open_on
     from ..backend.tensorrt.context_file import write_context
@@ -115,7 +128,9 @@ def _build(
     data, contract = reduced(*read(file), maps)
     if out is not None:
         engine, path = (
-            write_context(data, contract, out, options, shapes, opener=open_on, path=file),
+            write_context(
+                data, contract, out, options, shapes, opener=open_on, path=file, guard=guard
+            ),
             out,
         )
         size = out.stat().st_size

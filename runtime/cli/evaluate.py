@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,16 +11,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import files
+from ..drawing.encode import HTML
 from ..evaluation.datasets.table import FORMATS
+from ..guard import JSON, Guard, Mark, reading
+from ..locks import alone
 from ..maps.kind import Kind
 from .image_run import can_resume, note_elsewhere, provider_option
 from .map_options import map_options
+from .overwrite import overwrite_option
 from .progress import progress
 
 if TYPE_CHECKING:
     from ..contract import Contract
     from ..drawing.html import Row
     from ..evaluation.measure import Evaluation
+
+_WRITTEN: dict[str, Mark] = {
+    "images.csv": re.compile(rb"\Aimage,width,height,true,ranked,[^\n]*error\n"),
+    "report.html": HTML,
+    "metrics.json": JSON,
+}
+_RECORDS: Mark = re.compile(rb'\A\{"image": "[^\n]*?", "size": \[')
 
 
 @click.command(
@@ -101,8 +113,11 @@ Examples:
 @click.option(
     "--batch", type=click.IntRange(min=1), help="Views per run.  [default: 4 on a CPU, 32 on a GPU]"
 )
+@overwrite_option
 @click.pass_context
-def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **options: Any) -> None:
+def evaluate(
+    ctx: click.Context, /, out: str, gallery: int, resume: bool, overwrite: bool, **options: Any
+) -> None:
     """Measure how well FILE says where objects are, on the labelled images of DATASET.
 
     DATASET is a folder of ILSVRC as Kaggle ships it, of wsolevaluation's metadata, of Pascal VOC,
@@ -124,13 +139,20 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **opti
     # What Pillow thinks of a file's headers is no news: it reads the image or it does not.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     folder = files.folder(out)
-    evaluation = _evaluation(**options)
+    ctx.with_resource(alone(folder))
+    read = [options[name] for name in ("file", "dataset", "synsets", "class_map")]
+    guard = reading(*read, overwrite=overwrite)
+    written = {folder / name: mark for name, mark in _WRITTEN.items()}
+    files.prove(written, guard)
+    evaluation = _evaluation(**options, guard=guard)
+    if evaluation.heatmaps is not None and not evaluation.heatmaps.samefile(folder):
+        ctx.with_resource(alone(evaluation.heatmaps))
     examples = list(evaluation.dataset.examples[: options["limit"]])
     settings = evaluation.settings()
     for note in (notes := _notes(evaluation, options["recipe"])):
         click.echo(f"note: {note}", err=True)
     errors: dict[str, str] = {}
-    with RunLog(folder, settings, resume, "records") as log:
+    with RunLog(folder, settings, resume, "records", _RECORDS, guard) as log:
         log.find()
         there = sum(one.name in log for one in examples)
         if there:
@@ -145,6 +167,7 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **opti
         names = [one.name for one in examples]
         summary = Summary(log.read(names), evaluation.methods, evaluation.top)
         found = {
+            "backlit": settings["backlit"],
             "file": options["file"],
             **settings,
             "notes": notes,
@@ -158,12 +181,9 @@ def evaluate(ctx: click.Context, /, out: str, gallery: int, resume: bool, **opti
         text = csv_text(log.read(names), evaluation.methods, errors)
         known = summary.metrics()
         html = report.html(page.page(evaluation, found, known, cases))
-        for name, content in (
-            ("images.csv", text),
-            ("report.html", html),
-            ("metrics.json", json.dumps(found, indent=1) + "\n"),
-        ):
-            with files.whole_file(folder / name) as file:
+        contents = (text, html, json.dumps(found, indent=1) + "\n")
+        for (path, mark), content in zip(written.items(), contents, strict=True):
+            with files.whole_file(path, mark, guard) as file:
                 file.write(content.encode())
         log.finish()
     click.echo(json.dumps(found))
@@ -193,6 +213,7 @@ def _evaluation(
     threads: int | None,
     batch: int | None,
     settings: tuple[str, ...],
+    guard: Guard,
     **_: Any,
 ) -> Evaluation:
     from ..backend.options import parse
@@ -234,6 +255,7 @@ def _evaluation(
         batch,
         runs,
         None if heatmaps is None else files.folder(heatmaps),
+        guard,
     )
 
 

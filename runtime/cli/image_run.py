@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .. import files
 from ..errors import BacklitError, OptionError
+from ..guard import Guard, Identity, identity
+from ..locks import alone
 from ..output.names import Names
+from .group import show_error
+from .overwrite import overwrite_option
 from .progress import progress
 
 if TYPE_CHECKING:
@@ -60,6 +66,7 @@ _OPTIONS = [
         type=click.IntRange(min=1),
         help="Views per run.  [default: 4 on a CPU, 32 on a GPU]",
     ),
+    overwrite_option,
 ]
 
 
@@ -89,6 +96,7 @@ class ImageRun:
         class_index: int64 [1,K].
         runs: batches in the network at once.
         numbered: the images' files have numbers for names, because a list on stdin may be endless.
+        guard: what the run must not replace.
     """
 
     def __init__(
@@ -104,6 +112,8 @@ class ImageRun:
         batch: int | None,
         settings: tuple[str, ...] = (),
         maps: Maps = None,
+        overwrite: bool = False,
+        beside: Sequence[Path] = (),
     ) -> None:
         if classes and top is not None:
             raise OptionError("--class and --top contradict each other.", "give one of them.")
@@ -119,7 +129,13 @@ class ImageRun:
         self._ctx, self.batch = ctx, batch
         self._inputs = Inputs(images)
         self.numbered = self._inputs.streamed
+        self._read: set[Identity] = set()
+        self.guard = Guard(self._read, overwrite)
         self.folder = None if out is None else files.folder(out)
+        if self.folder is not None:
+            ctx.with_resource(alone(self.folder))
+            self._places = {os.path.realpath(place) for place in (self.folder, *beside)}
+            self._note(file, *(() if self.numbered else self._listed()))
         threads, self.runs = plan(providers, threads, self._inputs.total)
         self.session: Session = Session(file, providers, threads, maps, options)
         note_elsewhere(self.session)
@@ -139,6 +155,12 @@ class ImageRun:
             self._log, self._before, self._done, self._failed = log, log.done, log.done, log.failed
             with can_resume():
                 yield log
+
+    def stems(self) -> Iterator[str]:
+        """The names for the files of all images, where they are known before the run."""
+        if self.folder is not None and not self.numbered:
+            names = Names()
+            yield from map(names.take, self._listed())
 
     def sources(self) -> Iterator[str | Pause]:
         """The images that are not done yet."""
@@ -162,6 +184,11 @@ class ImageRun:
                 yield line
                 step()
 
+    def lost(self, error: BacklitError) -> None:
+        """Count an image whose line is there, but of which something else is missing."""
+        self._failed += 1
+        show_error(error)
+
     def finish(self) -> None:
         """Say how many images were done, and end with exit code 1 if one failed."""
         where = "" if self.folder is None else f", results in {self.folder}"
@@ -182,7 +209,23 @@ class ImageRun:
             if self.folder is not None and not isinstance(image, Pause):
                 self._names[number] = names.take(image)
                 number += 1
+                if self.numbered and self._beside(image):
+                    self._note(image)
             yield image
+
+    def _listed(self) -> Iterator[str]:
+        from ..stages import Pause
+
+        return (image for image in self._inputs if not isinstance(image, Pause))
+
+    def _note(self, *paths: str) -> None:
+        """Keep in mind that files are read."""
+        self._read.update(one for one in map(identity, paths) if one is not None)
+
+    def _beside(self, image: str) -> bool:
+        """Whether an image is where files of the run go: an endless list is not kept whole."""
+        where = os.path.realpath(image)
+        return any(where.startswith(f"{place}{os.sep}") for place in self._places)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import files
+from ..guard import Guard
 from ..maps.kind import Kind
 from ..output.formats.format import Table, encoded
 from ..output.formats.table import FORMATS
@@ -53,7 +54,10 @@ Examples:
     "(section 3.2 as written) or textbook (cv2.grabCut on the map saliency).  [default: default]",
 )
 @click.option(
-    "-o", "--out", type=click.Path(), help="Folder for boxes.jsonl, NAME.png and other formats."
+    "-o",
+    "--out",
+    type=click.Path(),
+    help="Folder for boxes.jsonl, NAME.backlit.png and other formats.",
 )
 @picture_options("image,map,mask,box", ("image", "map", "overlay", "mask", "box"))
 @click.option(
@@ -92,8 +96,8 @@ def localize(
 
     Prints one JSON line per image: image, width, height, results; a result is class, label, score,
     box, map and recipe. A box is [x0, y0, x1, y1] in pixels of the upright original, x1 and y1
-    exclusive, or null where nothing was found. With -o, NAME.png shows image, map, mask and box,
-    and boxes.jsonl has the lines. Files of a list on stdin, which is read as it comes, are
+    exclusive, or null where nothing was found. With -o, NAME.backlit.png shows image, map, mask and
+    box, and boxes.jsonl has the lines. Files of a list on stdin, which is read as it comes, are
     named 000001_NAME, and so on.
 
     boxes.jsonl grows as the run goes. Where one is in the folder, that of a finished run is kept as
@@ -106,7 +110,7 @@ def localize(
     voc:  pixels are counted from 1, xmax and ymax are inside, as in VOC.
     csv:  a row for each class: x0, y0, x1, y1 as in the JSON lines.
     """  # noqa: D301 (\b is click's, not a backslash)
-    from .. import pipeline
+    from .. import located, pipeline
     from ..boxes.recipes import fitted, get_recipe
     from ..drawing.pictures import localization_rows
     from ..maps.kinds import file_output, get_kind
@@ -128,18 +132,22 @@ def localize(
     def maps(contract: Contract) -> list[str]:
         return [file_output(fitted(wanted, contract).map, contract)]
 
-    run = ImageRun(ctx, out, maps=maps, **options)
+    run = ImageRun(ctx, out, maps=maps, beside=asked.beside(), **options)
     chosen = fitted(wanted, run.session.contract)
     views = chosen.crops if crops is None else int(crops)
     shown = get_kind(chosen.map)
     pictures = Pictures(run, asked, {shown.name: shown}, views)
+    pictures.check(maps=False)
+    if run.folder is not None:
+        for name in formats:
+            FORMATS[name].check(run.folder, run.stems(), run.guard)
 
     def rows(explained: Explained, look: Look) -> list[Row]:
-        return localization_rows(pipeline.boxes(explained[shown.name], chosen), look)
+        return localization_rows(located.boxes(explained[shown.name], chosen), look)
 
     def save(explained: Result[Saliency]) -> Outcome:
         stem = run.name(explained.index)
-        result = pipeline.boxes(explained, chosen, masks=masks or bool(pictures.keep))
+        result = located.boxes(explained, chosen, masks=masks or bool(pictures.keep))
         found = result.value
         if found is None:
             return result.image, result.error, {}
@@ -151,7 +159,7 @@ def localize(
             pictures.save(
                 stem, {shown.name: explained}, lambda _, look: localization_rows(result, look)
             )
-        written = _save_masks(run.folder, stem, found) if masks else None
+        written = _save_masks(run.folder, stem, found, run.guard) if masks else None
         return result.image, None, localization_line(found, written)
 
     with ExitStack() as stack:
@@ -160,7 +168,9 @@ def localize(
             written = asked.settings() | {"pictures": pictures.drawn, "masks": masks}
             written["provider options"] = options.get("settings", ())
             settings = _settings(run, chosen, views, written)
-            log = stack.enter_context(run.logged(RunLog(run.folder, settings, resume)))
+            log = stack.enter_context(
+                run.logged(RunLog(run.folder, settings, resume, guard=run.guard))
+            )
             _make_ready(run.folder, masks, resume)
         flow = pipeline.saliency_flow(
             run.session,
@@ -180,7 +190,7 @@ def localize(
                 print_line(line)
             log.end()
             for name in sorted({*formats}):
-                FORMATS[name].write(log.lines(), run.folder, Names(run.numbered))
+                FORMATS[name].write(log.lines(), run.folder, Names(run.numbered), run.guard)
             pictures.finish(partial(named, log, run.numbered), rows)
             log.finish()
     run.finish()
@@ -203,7 +213,7 @@ def _print(lines: Iterable[Line], name: str) -> None:
             click.echo(encoded(piece), nl=False)
 
 
-def _save_masks(folder: Path, stem: str, found: Localization) -> list[str | None]:
+def _save_masks(folder: Path, stem: str, found: Localization, guard: Guard) -> list[str | None]:
     """Write the masks of an image; their files as seen from the folder, None without an object."""
     from ..output.arrays import save_mask
 
@@ -212,7 +222,7 @@ def _save_masks(folder: Path, stem: str, found: Localization) -> list[str | None
         name = f"masks/{stem}_{index}.png"
         files.append(None if box is None else name)
         if box is not None:
-            save_mask(folder / name, mask)
+            save_mask(folder / name, mask, guard)
     return files
 
 

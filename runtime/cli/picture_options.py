@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
@@ -49,6 +50,10 @@ class Asked:
             "--sheet": self.sheet is not None,
         }
 
+    def beside(self) -> list[Path]:
+        """Folders other than the run's that files are written into."""
+        return [] if self.sheet is None else [Path(self.sheet).parent]
+
     def settings(self) -> dict[str, Any]:
         """How pictures look, for the settings of a run; JSON."""
         return {
@@ -81,8 +86,8 @@ def picture_options(panels: str, names: tuple[str, ...]) -> Callable[[Function],
         click.option(
             "--pictures/--no-pictures",
             default=None,
-            help="Draw NAME.png of each image, which takes several times as long as finding its "
-            "boxes.  [default: draw, with -o]",
+            help="Draw NAME.backlit.png of each image, which takes several times as long as "
+            "finding its boxes.  [default: draw, with -o]",
         ),
         click.option(
             "--panels",

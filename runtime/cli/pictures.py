@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import files
-from ..errors import OutputError
-from ..output.names import Names
+from ..arrays import NPY
+from ..drawing.encode import MARKS
+from ..errors import ImageError, OutputError
+from ..output.names import PICTURE, Names
 
 if TYPE_CHECKING:
     from ..drawing.panels import Row
@@ -54,8 +56,9 @@ class Pictures:
         self.later = self.drawn and asked.scale == "run"
         self.listed = self.later or (self.drawn and asked.sheet is not None)
         self.keep = 0
-        if self.listed and asked.sheet is not None:
-            files.folder(Path(asked.sheet).parent)  # or an error now, not at the end
+        self._lost: set[str] = set()
+        if self.listed and asked.sheet is not None:  # an error now, not at the end
+            files.prove({Path(asked.sheet): MARKS[f".{asked.suffix}"]}, run.guard)
         if self.drawn:
             from ..drawing.pictures import LONGEST, Look
 
@@ -64,6 +67,22 @@ class Pictures:
             fixed = asked.scale if isinstance(asked.scale, float) else None
             tops = {} if fixed is None else dict.fromkeys(kinds, fixed)
             self.look = Look(asked.panels, own, tops, asked.suffix == "svg")
+
+    def check(self, maps: bool) -> None:
+        """Before the work, see that nothing is replaced that must stay, as far as names are known.
+
+        Args:
+            maps: they are written, too.
+
+        Raises:
+            OutputError: a file is in the way.
+        """
+        guard = self._run.guard
+        for stem in self._run.stems():
+            if self.drawn:
+                guard.check(self._file(stem), MARKS[f".{self._asked.suffix}"])
+            for path in self._files(stem) if maps or self.later else ():
+                guard.check(path, NPY)
 
     def save(self, stem: str, explained: Explained, rows: Rows) -> None:
         """Draw the picture of one image, if that is to be done now."""
@@ -77,7 +96,7 @@ class Pictures:
         for (title, result), path in zip(explained.items(), self._files(stem), strict=True):
             if result.value is None:
                 raise ValueError(f"{stem} has no map {title}")
-            save_maps(path, result.value.maps)
+            save_maps(path, result.value.maps, self._run.guard)
 
     def finish(self, entries: Callable[[], Iterable[tuple[str, Line]]], rows: Rows) -> None:
         """Draw what is to be drawn at the end: all images on one scale, and the sheet of them.
@@ -91,8 +110,9 @@ class Pictures:
         if self.listed and self._asked.sheet is not None:
             from ..drawing.pictures import save_sheet
 
-            first = itertools.islice(_good(entries()), _ON_A_SHEET)
-            save_sheet(Path(self._asked.sheet), [self._file(stem) for stem, _ in first])
+            drawn = (stem for stem, _ in _good(entries()) if stem not in self._lost)
+            first = [self._file(stem) for stem in itertools.islice(drawn, _ON_A_SHEET)]
+            save_sheet(Path(self._asked.sheet), first, self._run.guard)
 
     def _draw_all(self, entries: Callable[[], Iterable[tuple[str, Line]]], rows: Rows) -> None:
         from .. import pipeline
@@ -102,24 +122,30 @@ class Pictures:
 
             return [max(map(peak, _load(path))) for path in self._files(entry[0])]
 
-        def draw(entry: tuple[str, Line]) -> None:
-            self._draw(entry[0], self._again(*entry), rows, look)
+        def draw(entry: tuple[str, Line]) -> tuple[str, ImageError | None]:
+            try:
+                self._draw(entry[0], self._again(*entry), rows, look)
+            except ImageError as error:  # the image has gone, or changed
+                return entry[0], error
+            return entry[0], None
 
         with closing(pipeline.after(_good(entries()), peaks)) as found:
             least = [0.0] * len(self._kinds)
             tops = functools.reduce(lambda one, other: [*map(max, one, other)], found, least)
         look = dataclasses.replace(self.look, tops=dict(zip(self._kinds, tops, strict=True)))
         with closing(pipeline.after(_good(entries()), draw)) as done:
-            for _ in done:
-                pass
+            for stem, error in done:
+                if error is not None:
+                    self._lost.add(stem)
+                    self._run.lost(error)
 
     def _draw(self, stem: str, explained: Explained, rows: Rows, look: Look) -> None:
         from ..drawing.pictures import save_rows
 
-        save_rows(self._file(stem), rows(explained, look))
+        save_rows(self._file(stem), rows(explained, look), self._run.guard)
 
     def _file(self, stem: str) -> Path:
-        return (self._run.folder or Path()) / f"{stem}.{self._asked.suffix}"
+        return (self._run.folder or Path()) / f"{stem}{PICTURE}.{self._asked.suffix}"
 
     def _files(self, stem: str) -> list[Path]:
         """NAME.npy for the main map, NAME.KIND.npy for others."""
@@ -132,13 +158,18 @@ class Pictures:
         import numpy as np
 
         from ..drawing.pictures import LONGEST
-        from ..images.load import load
+        from ..images.bands import load_for, seen
         from ..images.prepare import prepare, shrink
+        from ..images.reading import image_errors
         from ..results import Result, Saliency
 
-        pixels = load(line["image"])
-        prepared = prepare(pixels, self._run.session.contract.image, self._crops)
-        picture = shrink(pixels, LONGEST)
+        spec, size = self._run.session.contract.image, [line["width"], line["height"]]
+        with image_errors(line["image"]):
+            pixels = load_for(line["image"], spec.channels)
+            prepared = prepare(pixels, spec, self._crops)
+            picture = shrink(seen(pixels), LONGEST)
+        if size != [prepared.width, prepared.height]:
+            raise ImageError(f"{line['image']} has changed during the run.", "run again.")
         rows = line.get("results")
         classes = [row["class"] for row in rows] if rows is not None else line["classes"]
         scores = [row["score"] for row in rows] if rows is not None else line["scores"]

@@ -38,7 +38,7 @@ Examples:
 @common
 @crops_option("1")
 @map_options("saliency")
-@click.option("-o", "--out", type=click.Path(), help="Folder for NAME.npy and NAME.png.")
+@click.option("-o", "--out", type=click.Path(), help="Folder for NAME.npy and NAME.backlit.png.")
 @picture_options("image,map", ("image", "map", "overlay", *KINDS))
 @click.pass_context
 def saliency(
@@ -54,9 +54,9 @@ def saliency(
 
     Prints one JSON line per image: image, width, height, classes, labels, scores, map (the kind).
     With -o, npy is a NumPy file float32 [K,h,w], one map per class in pixels of the network's view,
-    and NAME.png shows image and map side by side; other kinds of maps among the --panels are in
-    NAME.KIND.npy. Files of a list on stdin, which is read as it comes, are named 000001_NAME, and
-    so on.
+    and NAME.backlit.png shows image and map side by side; other kinds of maps among the --panels
+    are in NAME.KIND.npy. Files of a list on stdin, which is read as it comes, are named
+    000001_NAME, and so on.
     """
     from .. import pipeline
     from ..maps.kinds import file_output
@@ -68,8 +68,9 @@ def saliency(
     def maps(contract: Contract) -> list[str]:
         return [file_output(one, contract) for one in kinds.values()]
 
-    run = ImageRun(ctx, out, maps=maps, **options)
+    run = ImageRun(ctx, out, maps=maps, beside=asked.beside(), **options)
     pictures = Pictures(run, asked, kinds, int(crops or 1))
+    pictures.check(maps=run.folder is not None)
     entries: list[tuple[str, Line]] = []
 
     def save(results: Sequence[Result[Saliency]]) -> Outcome:

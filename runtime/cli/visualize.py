@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import OptionError
+from ..guard import Guard, Mark, reading
 from .image_run import note_elsewhere, provider_option
+from .overwrite import overwrite_option
 
 if TYPE_CHECKING:
     from ..contract import Contract
     from ..maps.classmodel import Ascent, ClassModel
+
+_LINES: Mark = re.compile(rb'\A\{"class": \d+, "label": [^\n]*"steps_without_gradient": ')
 
 
 @click.command(
@@ -88,6 +92,7 @@ Examples:
     "--batch", type=click.IntRange(min=1), default=16, show_default=True,
     help="Classes drawn at once, an image of each.",
 )  # fmt: skip
+@overwrite_option
 def visualize(
     file: str,
     classes: tuple[str, ...],
@@ -97,6 +102,7 @@ def visualize(
     threads: int | None,
     batch: int,
     settings: tuple[str, ...],
+    overwrite: bool,
     **how: Any,
 ) -> None:
     """Draw the image that the classifier in FILE scores highest for each class.
@@ -121,13 +127,16 @@ def visualize(
     if batch < 1:
         raise OptionError(f"batch={batch} is too small.", "give 1 or more.")
     ascent = classmodel.Ascent(**how)
-    files.folder(picture.parent)
+    guard = reading(file, overwrite=overwrite)
+    files.prove(_written(picture), guard)
     options = parse(settings)
     session = Session(file, providers, threads, lambda one: classmodel.required(one, file), options)
     note_elsewhere(session)
     contract = session.contract
     # Two names of one class are one picture.
     index = list(dict.fromkeys(find(one, contract) for one in _listed(classes, contract)))
+    written = _written(picture, index if separate and len(index) > 1 else ())
+    files.prove(written, guard)
     made: list[ClassModel] = []
     with _bar(len(index) * ascent.steps) as report:
         for start in range(0, len(index), batch):
@@ -138,7 +147,7 @@ def visualize(
 
             made += classmodel.ascend(session, part, ascent, step)
     lines = [json.dumps(_line(one, ascent, contract)) for one in made]
-    _save(picture, made, lines, separate)
+    _save(written, made, lines, guard)
     for line in lines:
         click.echo(line)
     right = sum(one.named == one.index for one in made)
@@ -181,19 +190,26 @@ def _line(one: ClassModel, ascent: Ascent, contract: Contract) -> dict[str, Any]
     }
 
 
-def _save(picture: Path, made: list[ClassModel], lines: list[str], separate: bool) -> None:
-    """The picture, each class alone if that is asked for, and the lines: all or nothing."""
+def _written(picture: Path, alone: Sequence[int] = ()) -> dict[Path, Mark]:
+    """The picture, its lines, and a picture of each class that is drawn alone."""
+    from ..drawing.encode import PNG
+
+    parts = [picture.with_name(f"{picture.stem}_{index}.png") for index in alone]
+    return {picture: PNG, picture.with_suffix(".jsonl"): _LINES, **dict.fromkeys(parts, PNG)}
+
+
+def _save(
+    written: dict[Path, Mark], made: list[ClassModel], lines: list[str], guard: Guard
+) -> None:
+    """The picture, its lines, and each class alone if that is asked for: all or nothing."""
     from ..drawing.pictures import class_sheet, save
     from ..files import whole_files
 
-    files = {}
-    if separate and len(made) > 1:
-        files = {picture.with_name(f"{picture.stem}_{one.index}.png"): one for one in made}
-    text = picture.with_suffix(".jsonl")
-    with whole_files(picture, text, *files) as folder:
+    picture, text, *parts = written
+    with whole_files(written, guard) as folder:
         # One alone stays as the classifier takes it, so that it can be given to it again.
         save(folder / picture.name, made[0].picture if len(made) == 1 else class_sheet(made))
-        for path, one in files.items():
+        for path, one in zip(parts, made, strict=False):
             save(folder / path.name, one.picture)
         (folder / text.name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..arrays import Floats, Pixels
+from .encode import encode
 from .panels import blended, peak
 from .raster import BRIGHT, raster, rectangle
 
@@ -64,5 +65,5 @@ def encoded(picture: Image.Image, kind: str) -> bytes:
     file = io.BytesIO()
     # Full colour resolution: maps are thin and coloured.
     options = {"jpeg": {"quality": 90, "subsampling": 0}, "png": {"compress_level": 4}}
-    picture.save(file, kind, **options.get(kind, {}))
+    encode(picture, file, kind, **options.get(kind, {}))
     return file.getvalue()

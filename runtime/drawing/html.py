@@ -133,6 +133,7 @@ def html(report: Report) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8" />
+<meta name="generator" content="Backlit" />
 <meta name="viewport" content="width=device-width, initial-scale=1" />
 <meta name="color-scheme" content="light dark" />
 <title>{escape(report.title)}</title>

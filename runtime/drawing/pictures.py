@@ -15,8 +15,10 @@ from PIL import Image
 
 from ..arrays import Floats, Pixels
 from ..errors import OutputError
-from ..files import whole_file
+from ..files import NOTHING_READ, whole_file
+from ..guard import Guard
 from ..images.prepare import Prepared
+from . import encode
 from .panels import Heat, Row, row
 from .raster import PAPER, contact_sheet, raster
 from .seen import Kept, Objects, Seen
@@ -142,39 +144,40 @@ def class_sheet(models: Sequence[ClassModel]) -> Pixels:
     )
 
 
-def save(path: Path, picture: Pixels) -> None:
+def save(path: Path, picture: Pixels, guard: Guard = NOTHING_READ) -> None:
     """Write a picture uint8 [h,w,3] RGB or [h,w,1] grey as PNG, whole or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or would replace what must stay.
     """
-    with whole_file(path) as file:
+    with whole_file(path, encode.PNG, guard) as file:
         # Level 6, the default, takes twice the time for 1 % of the size.
         pixels = picture[..., 0] if picture.shape[2] == 1 else picture
-        Image.fromarray(pixels).save(file, "png", compress_level=4)
+        encode.encode(Image.fromarray(pixels), file, "png", compress_level=4)
 
 
-def save_rows(path: Path, rows: Sequence[Row]) -> None:
+def save_rows(path: Path, rows: Sequence[Row], guard: Guard = NOTHING_READ) -> None:
     """Write rows below each other as the path's suffix says, ``.png`` or ``.svg``.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or would replace what must stay.
     """
     if path.suffix != ".svg":
-        save(path, raster(rows))
+        save(path, raster(rows), guard)
         return
     from .svg import svg
 
-    with whole_file(path) as file:
+    with whole_file(path, encode.SVG, guard) as file:
         file.write(svg(rows).encode())
 
 
-def save_sheet(path: Path, pictures: Sequence[Path]) -> None:
+def save_sheet(path: Path, pictures: Sequence[Path], guard: Guard = NOTHING_READ) -> None:
     """Put pictures that `save_rows` wrote on one sheet, in order, row by row.
 
     Args:
         path: of the sheet, ``.png`` or ``.svg`` as the pictures are; with none no sheet is written.
         pictures: their files. Pixels are reduced until the sheet has a sane size.
+        guard: what must not be replaced.
 
     Raises:
         OutputError: a picture cannot be read, or the sheet not be written.
@@ -194,7 +197,7 @@ def save_sheet(path: Path, pictures: Sequence[Path]) -> None:
             text.replace("<svg ", f'<svg x="{x}" y="{y}" ', 1)
             for text, (x, y) in zip(texts, places, strict=True)
         ]
-        with whole_file(path) as file:
+        with whole_file(path, encode.SVG, guard) as file:
             file.write(document(width, height, parts).encode())
         return
     scale = min(1.0, _WIDEST / width, _HIGHEST / height)
@@ -204,7 +207,7 @@ def save_sheet(path: Path, pictures: Sequence[Path]) -> None:
         small = max(1, round(scale * image.width)), max(1, round(scale * image.height))
         shown = image.resize(small, Image.Resampling.LANCZOS) if scale < 1 else image
         sheet.paste(shown, (round(scale * x), round(scale * y)))
-    save(path, np.asarray(sheet))
+    save(path, np.asarray(sheet), guard)
 
 
 def grid(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[int, int]]:

@@ -42,7 +42,7 @@ def document(width: float, height: float, parts: Sequence[str]) -> str:
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" '
-        'font-family="Helvetica, Arial, sans-serif">\n'
+        'font-family="Helvetica, Arial, sans-serif">\n<desc>Backlit</desc>\n'
         f'<rect width="{width:g}" height="{height:g}" fill="{_rgb(PAPER)}"/>\n{body}\n</svg>\n'
     )
 

@@ -14,9 +14,11 @@ import numpy.typing as npt
 
 from ..arrays import Floats
 from ..boxes.recipes import Recipe
+from ..files import NOTHING_READ
 from ..files import folder as make_folder
-from ..files import whole_file
+from ..guard import Guard
 from ..images.prepare import Prepared
+from ..output.arrays import save_maps
 from . import metrics
 from .datasets import Example
 
@@ -99,11 +101,10 @@ def heatmap_paths(folder: Path | None, example: Example) -> list[Path]:
     return [folder / name for name in names]
 
 
-def save_heatmap(path: Path, values: Floats) -> None:
+def save_heatmap(path: Path, values: Floats, guard: Guard = NOTHING_READ) -> None:
     """Write a score map as a NumPy file, whole or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or would replace what must stay.
     """
-    with whole_file(make_folder(path.parent) / path.name) as file:
-        np.save(file, values)
+    save_maps(make_folder(path.parent) / path.name, values, guard)

@@ -25,9 +25,11 @@ from ..arrays import Floats, Index
 from ..boxes.geometry import centred_box
 from ..boxes.recipes import Recipe, get_recipe
 from ..errors import BacklitError, ImageError
-from ..files import file_hash
+from ..files import NOTHING_READ, file_hash
+from ..guard import Guard
 from ..images.load import load
 from ..images.prepare import prepare
+from ..located import boxes_of
 from ..maps.classes import ranks
 from ..maps.kinds import offers
 from ..output.run_log import RunLog
@@ -59,6 +61,7 @@ class Evaluation:
         batch: views per run, as in `pipeline.saliency_results`.
         runs: batches in the network at once, as there.
         heatmaps: folder for the score maps of the true classes; None writes none.
+        guard: what must not be replaced.
     """
 
     session: Session
@@ -69,6 +72,7 @@ class Evaluation:
     batch: int | None = None
     runs: int = 1
     heatmaps: Path | None = None
+    guard: Guard = NOTHING_READ
 
     @property
     def views(self) -> int:
@@ -222,7 +226,7 @@ def _record(evaluation: Evaluation, example: Example, found: Saliency) -> Record
             maps = [score_map(explained.prepared, one, recipe) for one in true]
         if name == evaluation.recipe.name and evaluation.heatmaps is not None:
             for path, one in zip(heatmap_paths(evaluation.heatmaps, example), maps, strict=True):
-                save_heatmap(path, one)
+                save_heatmap(path, one, evaluation.guard)
         methods[name] = {
             "ranked": boxes[:top],
             "true": boxes[top:],
@@ -242,7 +246,7 @@ def _record(evaluation: Evaluation, example: Example, found: Saliency) -> Record
 
 def _boxes(found: Saliency, recipe: Recipe, size: tuple[int, int]) -> list[Sequence[float] | None]:
     """The boxes that ``localize`` finds, in the pixels of the true boxes."""
-    located = pipeline.boxes_of(found, recipe, masks=False)
+    located = boxes_of(found, recipe, masks=False)
     scale = size[0] / found.width, size[1] / found.height
     return [
         None if box is None else [edge * scale[i % 2] for i, edge in enumerate(box)]

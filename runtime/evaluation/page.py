@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from .. import pipeline
+from .. import located, pipeline
 from ..arrays import Pixels
 from ..drawing.charts import Chart, Series
 from ..drawing.html import Case, Cell, Gallery, Picture, Report, Row, Table, jpeg
@@ -175,7 +175,7 @@ def _cases(
         map=evaluation.recipe.map,
     )
     with closing(
-        pipeline.after(explained, lambda one: pipeline.boxes(one, evaluation.recipe))
+        pipeline.after(explained, lambda one: located.boxes(one, evaluation.recipe))
     ) as all_found:
         for pick, record, result in zip(picks, records, all_found, strict=True):
             if result.value is not None and result.picture is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 from typing import Any
 
@@ -13,7 +11,9 @@ from PIL import Image, ImageSequence
 
 from ..arrays import Pixels
 from ..errors import ImageError
-from .load import Encoded, Frame, Source, Unreadable, check_size, describe, fetched, load
+from .crops import resized
+from .load import Encoded, Frame, Source, Unreadable, content, describe, fetched, load
+from .reading import check_size, decode, image_errors
 
 _PICTURE = (1, 3)
 
@@ -36,7 +36,12 @@ def load_for(source: Source, channels: int) -> Pixels:
     """
     if channels in _PICTURE:
         return load(source)
-    where, source = describe(source), fetched(source)
+    where = describe(source)
+    with image_errors(where):
+        return _load(fetched(source), channels, where)
+
+
+def _load(source: Source, channels: int, where: str) -> Pixels:
     if isinstance(source, Unreadable):
         raise source.error
     if isinstance(source, Frame):
@@ -47,14 +52,12 @@ def load_for(source: Source, channels: int) -> Pixels:
         return _bands(source, channels, where)
     if not isinstance(source, str | os.PathLike | bytes | Encoded):
         load(source)  # says what is wrong with it
-    data: Any = source.data if isinstance(source, Encoded) else source
-    file = io.BytesIO(data) if isinstance(data, bytes) else data
-    unreadable = contextlib.suppress(OSError, ValueError, Image.DecompressionBombError)
-    with unreadable, Image.open(file) as image:
+        raise _other(where, "is a picture", channels)
+    with content(source, where) as file, Image.open(file) as image:
+        check_size(image, where)
+        decode(image, where)
         check_size(image, where)
         return _bands(image, channels, where)
-    load(source)  # says what is wrong with it, where Pillow cannot read it at all
-    raise _other(where, "is a picture", channels)
 
 
 def seen(pixels: Pixels) -> Pixels:
@@ -65,10 +68,12 @@ def seen(pixels: Pixels) -> Pixels:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def resize(pixels: Pixels, size: tuple[int, int], how: Image.Resampling) -> Pixels:
-    """Every band of uint8 [h,w,C] resized by Pillow to (width, height)."""
+def resize(
+    pixels: Pixels, size: tuple[int, int], box: tuple[int, int, int, int], how: Image.Resampling
+) -> Pixels:
+    """`crops.resized` of every band of uint8 [h,w,C]."""
     planes = [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(pixels.shape[2])]
-    return np.stack([np.asarray(plane.resize(size, how)) for plane in planes], 2)
+    return np.stack([np.asarray(resized(plane, size, box, how)) for plane in planes], 2)
 
 
 def _array(array: npt.NDArray[Any], channels: int, where: str) -> Pixels:

@@ -12,6 +12,7 @@ are cut from one *frame*, and the averaged map has the frame's pixels:
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from ..arrays import Floats, Pixels
 from ..contract import ImageInput
@@ -19,6 +20,9 @@ from ..errors import OptionError
 
 CROPS = (1, 2, 10)
 """The numbers of views that exist."""
+
+_LARGEST = 1 << 24
+"""Pixels that are resized as a whole."""
 
 
 def check(crops: int) -> int:
@@ -33,6 +37,22 @@ def check(crops: int) -> int:
             "1 is the image, 2 adds its mirror image, 10 are the paper's crops.",
         )
     return int(crops)
+
+
+def resized(
+    picture: Image.Image,
+    size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    how: Image.Resampling,
+) -> Image.Image:
+    """A picture resized to (width, height), and what a box of whole pixels cuts out of that."""
+    if size[0] * size[1] <= _LARGEST:
+        return picture.resize(size, how).crop(box)
+    # Of 65,000 x 1 pixels the whole would take gigabytes. Filters look beyond the part.
+    across, down = picture.width / size[0], picture.height / size[1]
+    right, below = min(box[2] * across, picture.width), min(box[3] * down, picture.height)
+    part = (box[0] * across, box[1] * down, right, below)
+    return picture.resize((box[2] - box[0], box[3] - box[1]), how, part)
 
 
 def frame_size(spec: ImageInput, crops: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from ..errors import ImageError
 from .addresses import shown
+from .reading import opened
 
 SECONDS = 30.0
 """How long a server may be silent; a whole file may take four times as long."""
@@ -160,13 +161,8 @@ def _by_fsspec(address: str, scheme: str) -> bytes:
 
 def _local(address: str) -> bytes:
     path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
-    try:
-        with open(path, "rb") as file:
-            return _limited(file, address)
-    except OSError as error:
-        raise ImageError(
-            f"{address} cannot be read: {error.strerror}.", "check the path."
-        ) from error
+    with opened(path, address) as file:
+        return _limited(file, address)
 
 
 def _inline(address: str) -> bytes:

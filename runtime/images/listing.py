@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ VIDEO_SUFFIXES = (
     *(".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 """What counts as a video among paths."""
+
+_OWN = re.compile(r"\.backlit\.png$")
+"""Pictures of results."""
 
 _PATIENCE = 0.05
 """Seconds without a line on stdin after which the images before are finished first."""
@@ -68,10 +72,15 @@ class Inputs:
 
 
 def inside(folder: str) -> list[str]:
-    """Names of the images in a folder, sorted; one string each is all that is kept of them."""
+    """Names of the images in a folder, sorted; one string each is all that is kept of them.
+
+    Pictures of results that lie among them are passed over.
+    """
     try:
         names = sorted(
-            name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in SUFFIXES
+            name
+            for name in os.listdir(folder)
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not _OWN.search(name)
         )
     except OSError as error:
         raise ImageError(

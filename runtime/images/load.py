@@ -7,17 +7,16 @@ import dataclasses
 import io
 import os
 import threading
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from ..arrays import Pixels
 from ..errors import ImageError
 from .addresses import is_address, shown
-from .listing import VIDEO_SUFFIXES
+from .reading import LIMIT_VARIABLE, check_size, decode, image_errors, opened
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,15 +49,12 @@ _LOCKS = [threading.Lock() for _ in range(64)]
 Source = str | os.PathLike[str] | bytes | Image.Image | Pixels | Encoded | Frame | Unreadable
 
 
-LIMIT_VARIABLE = "BACKLIT_MAX_PIXELS"
-
-
 def load(source: Source, grey: bool = False) -> Pixels:
     """Decode an image.
 
-    Reads every format that Pillow reads. The EXIF orientation is applied; transparent pixels are
-    composited on white; 16-bit greys are scaled to 8 bits; CMYK is converted by Pillow's formula
-    (colour profiles are not applied); of an animation the first frame is taken.
+    Reads every format that Pillow reads but PostScript. The EXIF orientation is applied;
+    transparent pixels are composited on white; 16-bit greys are scaled to 8 bits; CMYK is converted
+    by Pillow's formula (colour profiles are not applied); of an animation the first frame is taken.
 
     Args:
         source: a path, an address, the bytes of a file, a Pillow image, a frame of a video, or an
@@ -69,39 +65,50 @@ def load(source: Source, grey: bool = False) -> Pixels:
         uint8 [h,w,3] RGB, or [h,w,1].
 
     Raises:
-        ImageError: missing, empty, truncated, not an image, of zero size, or larger than the limit
-            of pixels (Pillow's ``Image.MAX_IMAGE_PIXELS``; the environment variable
+        ImageError: missing, empty, damaged, not an image, of zero size, or larger than the limit of
+            pixels (Pillow's ``Image.MAX_IMAGE_PIXELS``; the environment variable
             ``BACKLIT_MAX_PIXELS`` sets another one).
     """
-    where, source = describe(source), fetched(source)
+    where = describe(source)
+    with image_errors(where):
+        picture = _picture(fetched(source), where)
+        return np.asarray(picture.convert("L"))[..., None] if grey else np.asarray(picture)
+
+
+def _picture(source: Source, where: str) -> Image.Image:
+    """Upright, RGB."""
     if isinstance(source, Unreadable):
         raise source.error
     if isinstance(source, np.ndarray):
-        picture = _from_array(source, where)
-    elif isinstance(source, Frame):
-        picture = _from_array(source.pixels, where)
-    elif isinstance(source, Image.Image):
+        return _from_array(source, where)
+    if isinstance(source, Frame):
+        return _from_array(source.pixels, where)
+    if isinstance(source, Image.Image):
         with _LOCKS[id(source) // 64 % len(_LOCKS)]:  # the same one may come twice, still unread
-            picture = _upright_rgb(source, where)
-    elif isinstance(source, bytes | Encoded):
-        data = source if isinstance(source, bytes) else source.data
-        picture = _opened(io.BytesIO(data), len(data), where)
-    elif isinstance(source, str | os.PathLike):
-        picture = _from_file(Path(source), where)
-    elif isinstance(source, list | tuple | dict):
-        raise ImageError(
-            f"{type(source).__name__} is not an image.",
-            "give one list of the images alone, without labels and lists inside.",
-        )
-    else:
-        raise ImageError(
-            f"{type(source).__name__} is not an image.",
-            "give a path, an address, bytes, an open file, a Pillow image or a uint8 array "
-            "[H,W,3], or a list of them.",
-        )
-    if grey:
-        return np.asarray(picture.convert("L"))[..., None]
-    return np.asarray(picture)
+            return _upright_rgb(source, where)
+    if isinstance(source, bytes | Encoded | str | os.PathLike):
+        return _decoded(content(source, where), where)
+    raise ImageError(
+        f"{type(source).__name__} is not an image.",
+        "give one list of the images alone, without labels and lists inside."
+        if isinstance(source, list | tuple | dict)
+        else "give a path, an address, bytes, an open file, a Pillow image or a uint8 array "
+        "[H,W,3], or a list of them.",
+    )
+
+
+def content(source: bytes | Encoded | str | os.PathLike[str], where: str) -> IO[bytes]:
+    """The bytes of an image's file, open.
+
+    Raises:
+        ImageError: there are none.
+    """
+    if not isinstance(source, bytes | Encoded):
+        return opened(source, where)
+    data = source if isinstance(source, bytes) else source.data
+    if not data:
+        raise ImageError(f"{where} is empty.", "copy the file again.")
+    return io.BytesIO(data)
 
 
 def fetched(source: Source) -> Source:
@@ -160,84 +167,23 @@ def _from_array(array: npt.NDArray[Any], where: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
 
 
-def _from_file(path: Path, where: str) -> Image.Image:
-    if not where:
-        raise ImageError("an empty text is no path.", "give the path of an image.")
-    try:
-        if path.is_dir():
-            raise ImageError(f"{where} is a folder.", "give the image files inside it.")
-        if not path.exists():
-            raise ImageError(f"{where} does not exist.", _found_by(where))
-        return _opened(path, path.stat().st_size, where)
-    except OSError as error:
-        name = where if len(where) < 200 else f"{where[:60]}..."
-        raise ImageError(
-            f"{name} cannot be read: {error.strerror or error}.", "check the path and its rights."
-        ) from error
-
-
-def _found_by(path: str) -> str:
-    if path.startswith("~"):
-        return "write the folder out: os.path.expanduser(path)."
-    if any(sign in path for sign in "*?["):
-        return "give the files that it stands for: glob.glob(pattern)."
-    return "check the path."
-
-
-def _opened(file: Path | io.BytesIO, size: int, where: str) -> Image.Image:
-    if not size:
-        raise ImageError(f"{where} is empty.", "copy the file again.")
-    try:
-        with Image.open(file) as image:
-            check_size(image, where)
-            return _upright_rgb(image, where)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _bomb(str(error).split(", could be")[0], where) from error
-    except UnidentifiedImageError as error:
-        if os.path.splitext(where)[1].lower() in VIDEO_SUFFIXES:
-            raise ImageError(
-                f"{where} is a video.",
-                "take its frames: session.localize(path) in Python does, and ffmpeg makes files.",
-            ) from error
-        raise ImageError(
-            f"{where} is not an image that Pillow reads.", "convert it to JPEG or PNG."
-        ) from error
-    except OSError as error:
-        raise ImageError(f"{where} cannot be read: {error}.", "check the file.") from error
-
-
-def check_size(image: Image.Image, where: str) -> None:
-    """Refuse an image of more pixels than Pillow's limit."""
-    # Pillow only warns up to twice its limit; a service would be dead by then.
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise _bomb(f"{image.width}x{image.height} pixels, limit {limit}", where)
-
-
-def _bomb(detail: str, where: str) -> ImageError:
-    return ImageError(
-        f"{where} is too large: {detail}.",
-        f"make it smaller, or raise the limit: {LIMIT_VARIABLE}=400000000 in the environment "
-        "(PIL.Image.MAX_IMAGE_PIXELS in Python).",
-    )
+def _decoded(file: IO[bytes], where: str) -> Image.Image:
+    with file, Image.open(file) as image:
+        check_size(image, where)
+        decode(image, where)
+        check_size(image, where)  # of an icon, the header does not say
+        return _upright_rgb(image, where)
 
 
 def _upright_rgb(image: Image.Image, where: str) -> Image.Image:
     if not image.width or not image.height:
         size = f"{image.width}x{image.height}"
         raise ImageError(f"{where} is {size} pixels.", "give an image with pixels.")
-    try:
-        image.load()
-        with contextlib.suppress(Exception):  # damaged EXIF must not lose sound pixels
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                image = ImageOps.exif_transpose(image)
-        return _rgb(image, where)
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, ...
-        raise ImageError(
-            f"{where} is damaged or truncated ({error}).", "copy the file again, or convert it."
-        ) from error
+    decode(image, where)
+    with contextlib.suppress(Exception):  # damaged EXIF must not lose sound pixels
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
+    return _rgb(image, where)
 
 
 def _rgb(image: Image.Image, where: str) -> Image.Image:

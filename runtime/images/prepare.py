@@ -132,12 +132,12 @@ def prepare(image: Pixels, spec: ImageInput, crops: int = 1) -> Prepared:
     box, how = (left, top, left + frame_width, top + frame_height), _RESAMPLING[spec.interpolation]
     if spec.channels in (1, 3):
         picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
-        resized = picture.resize((new_width, new_height), how).crop(box)
+        resized = crops_module.resized(picture, (new_width, new_height), box, how)
         frame = np.asarray(resized)
         pixels = np.asarray(resized if spec.channels == 3 else resized.convert("L"))
         pixels = pixels.reshape(frame_height, frame_width, spec.channels)
     else:
-        pixels = bands.resize(image, (new_width, new_height), how)[box[1] : box[3], box[0] : box[2]]
+        pixels = bands.resize(image, (new_width, new_height), box, how)
         frame = bands.seen(pixels)
     return Prepared(
         frame=frame,

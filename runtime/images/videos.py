@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import ImageError
 from .listing import VIDEO_SUFFIXES
 from .load import Frame, Source, Unreadable
+from .reading import image_errors, size_of
 
 
 def is_video(path: str) -> bool:
@@ -29,10 +30,13 @@ def frames(path: str) -> Iterator[Source]:
         problem = f"{path} is a video, which OpenCV reads, and OpenCV is not installed."
         yield Unreadable(ImageError(problem, "pip install 'backlit[boxes]'"), path)
         return
-    if not os.path.exists(path):
-        yield Unreadable(ImageError(f"{path} does not exist.", "check the path."), path)
+    try:
+        size_of(path, path)
+        with image_errors(path):
+            capture = cv2.VideoCapture(path)
+    except ImageError as error:
+        yield Unreadable(error, path)
         return
-    capture = cv2.VideoCapture(path)
     try:
         yield from captured(capture, path)
     finally:
@@ -55,7 +59,12 @@ def captured(capture: Any, path: str | None = None) -> Iterator[Source]:
     number = int(position) if position > 0 else 0
     first = number
     while True:
-        there, pixels = capture.read()
+        try:
+            with image_errors(where):
+                there, pixels = capture.read()
+        except ImageError as error:
+            yield Unreadable(error, path)
+            return
         if not there or pixels is None:
             break
         upright = pixels[..., ::-1] if pixels.ndim == 3 and pixels.shape[2] == 3 else pixels

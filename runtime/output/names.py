@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
+
+from ..maps.kinds import KINDS
+
+PICTURE = ".backlit"
+"""Before the suffix of a result's picture, so that it is not taken for the image itself."""
+
+# cat.features.npy is the map features of cat, not the main map of cat.features.
+_ENDS = tuple(f".{kind}" for kind in KINDS)
 
 
 class Names:
@@ -30,8 +39,13 @@ class Names:
         if self._numbered:
             return f"{self._count:06d}_{stem}"
         name, number = stem, 1
-        while name.lower() in self._used:
+        while _key(name) in self._used or name.lower().endswith(_ENDS):
             number += 1
             name = f"{stem}_{number}"
-        self._used.add(name.lower())
+        self._used.add(_key(name))
         return name
+
+
+def _key(name: str) -> str:
+    """What a file system that knows no case and one way to write an accent takes as one name."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -2,24 +2,32 @@
 
 ``NAME.jsonl`` has one line for each image that is done, written and flushed when the image's other
 files are there; ``localize`` writes ``boxes.jsonl``, ``evaluate`` ``records.jsonl``.
-``NAME.run.json`` beside it holds what the lines depend on and whether the run was finished.
+``NAME.run.json`` beside it holds what the lines depend on and whether the run was finished. Whoever
+has a log holds the folder's lock (`locks.alone`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from ..errors import OptionError, OutputError
-from ..files import alone, problem, whole_file
+from ..errors import OptionError, OutputError, unwritable
+from ..files import NOTHING_READ, whole_file
+from ..guard import Guard, Mark
+from ..saved import JSON
 from ..stages import Pause
 
 Line = dict[str, Any]
 """What a run says of one image: JSON values by name, ``image`` among them."""
+
+_LINES: Mark = re.compile(rb'\A\{"image": "')
+_SIDE: Mark = re.compile(rb'\A\{"finished": (true|false), "settings": \{')
 
 
 class RunLog:
@@ -32,7 +40,13 @@ class RunLog:
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], resume: bool, name: str = "boxes"
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        resume: bool,
+        name: str = "boxes",
+        mark: Mark = JSON,
+        guard: Guard = NOTHING_READ,
     ) -> None:
         """Look at what is there, and change nothing yet.
 
@@ -41,6 +55,8 @@ class RunLog:
             settings: JSON object of what the results depend on.
             resume: go on after the lines that are there; without lines begin anew.
             name: of the files.
+            mark: what its lines are known by where they are without their ``NAME.run.json``.
+            guard: what must not be replaced.
 
         Raises:
             OptionError: an unfinished run is there that would be lost, or that had other settings.
@@ -51,13 +67,18 @@ class RunLog:
         self._side = folder / f"{name}.run.json"
         self._previous = folder / f"{name}.previous.jsonl"
         self._settings, self._resume = json.loads(json.dumps(settings)), resume
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._end = 0  # of the last whole line
         self._places: dict[str, int] | None = None  # where the lines of images begin
+        self._guard = guard
+        before = _read_side(self._side)
+        lines = mark if before is None else _LINES
+        for path, known in ((self.path, lines), (self._previous, lines), (self._side, _SIDE)):
+            if not (resume and path == self.path):  # which may be torn in its first line
+                guard.check(path, known)
         if not self.path.exists():
             self._resume = False
             return
-        before = _read_side(self._side)
         if resume:
             self._check(before)
         elif before is not None and not before["finished"]:
@@ -134,13 +155,15 @@ class RunLog:
         try:
             if self._file is None:
                 self._file = self._begin()
-            written = self._file.write(json.dumps(line).encode() + b"\n")
-            self._file.flush()
+            text = json.dumps(line).encode() + b"\n"
+            left = memoryview(text)
+            while left:  # a disk that is nearly full takes a part
+                left = left[self._file.write(left) :]
         except OSError as error:
-            raise problem(self.path, error) from error
+            raise unwritable(self.path, error) from error
         if self._places is not None:
             self._places[line["image"]] = self._end
-        self._end += written
+        self._end += len(text)
         self.done += 1
         self.failed += "error" in line
 
@@ -160,7 +183,7 @@ class RunLog:
                 self._file = self._begin()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise problem(self.path, error) from error
+            raise unwritable(self.path, error) from error
 
     def finish(self) -> None:
         """Say that all is written, and let go of the lines of the run before this one.
@@ -172,7 +195,7 @@ class RunLog:
             self._note(finished=True)
             self._previous.unlink(missing_ok=True)
         except OSError as error:
-            raise problem(self.path, error) from error
+            raise unwritable(self.path, error) from error
 
     def __enter__(self) -> RunLog:
         return self
@@ -184,26 +207,26 @@ class RunLog:
         trace: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            try:
+                self._file.close()
+            except OSError as failure:  # a network file system says late that it is full
+                raise unwritable(self.path, failure) from failure
 
-    def _begin(self) -> IO[bytes]:
+    def _begin(self) -> FileIO:
         """Open the file for the first new line."""
         if not self._resume:
             # The lines of a finished run stay until those of this one are complete.
             if self.path.exists():
                 self.path.replace(self._previous)
             self._note(finished=False)
-            file = self.path.open("wb")
-            alone(file, self.path)
-            return file
-        file = self.path.open("ab")
-        alone(file, self.path)
+            return self.path.open("xb", buffering=0)  # what is written is on its way to the disk
         self._note(finished=False)
+        file = self.path.open("ab", buffering=0)
         file.truncate(self._end)  # a line that was torn
         return file
 
     def _note(self, finished: bool) -> None:
-        with whole_file(self._side) as file:
+        with whole_file(self._side, _SIDE, self._guard) as file:
             file.write(json.dumps({"finished": finished, "settings": self._settings}).encode())
 
     def _check(self, before: Line | None) -> None:
@@ -232,6 +255,7 @@ class RunLog:
                 end = 0
                 for number, text in enumerate(file, 1):
                     if not text.endswith(b"\n"):
+                        _torn(text, f"{self.path}, line {number},")
                         return
                     end += len(text)
                     yield _line(text, f"{self.path}, line {number},"), end
@@ -251,13 +275,25 @@ def _short(value: Any) -> str:
 def _line(text: bytes, where: str) -> Line:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict) or not isinstance(line.get("image"), str):
-        raise OutputError(
-            f"{where} is not the line of an image.", "delete it and all after it, and resume."
-        )
+        raise _no_line(where)
     return line
+
+
+def _torn(text: bytes, where: str) -> None:
+    """Refuse what is no beginning of a line, because somebody else may want it."""
+    begin = b'{"image": "'
+    # After a power failure a file may end in zeros.
+    if not (text.startswith(begin) or begin.startswith(text.rstrip(b"\0"))):
+        raise _no_line(where)
+
+
+def _no_line(where: str) -> OutputError:
+    return OutputError(
+        f"{where} is not the line of an image.", "delete it and all after it, and resume."
+    )
 
 
 def _read_side(path: Path) -> Line | None:

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...errors import BacklitWarning, OutputError
-from ...files import problem
+from ...errors import BacklitWarning, OutputError, unwritable
+from ...locks import hold
 from ..machine import Gpu
-from .folders import Damaged, check, hold, place, seal, sweep, workspace
+from .folders import Damaged, check, place, seal, sweep, workspace
 
 
 def system() -> str:
@@ -214,7 +214,7 @@ class EngineCache:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise problem(self.root, error) from error
+            raise unwritable(self.root, error) from error
 
     def _remove(self, name: str) -> bool:
         with _writing(self.root), hold(self.root, name, wait=False) as held:
@@ -267,7 +267,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        made = problem(path, error)
+        made = unwritable(path, error)
         raise OutputError(
             f"the engine cache cannot be written. {made.problem}",
             "check its rights and free space, or set BACKLIT_CACHE to another folder.",

@@ -8,9 +8,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...contract import ENGINE_KEY, KEY, Contract
+from ...contract import ENGINE_KEY, KEY, MARK, Contract
 from ...errors import ModelError
-from ...files import whole_file
+from ...files import NOTHING_READ, whole_file
+from ...guard import Guard
 from ..protobuf import metadata, with_metadata
 from ..provider import Opener, Options, on
 from .cache import EngineCache, Shapes
@@ -28,6 +29,7 @@ def write_context(
     opener: Opener,
     path: str | None = None,
     cache: EngineCache | None = None,
+    guard: Guard = NOTHING_READ,
 ) -> Engine:
     """Write a Backlit file whose graph is one TensorRT engine, for this kind of GPU alone.
 
@@ -44,11 +46,12 @@ def write_context(
             compute capability 8.0 on (not Jetson).
         shapes, opener, path: as in ``open_tensorrt``.
         cache: where the timing cache is, and room to work.
+        guard: what must not be replaced.
 
     Raises:
         ProviderError, OptionError: as in ``open_tensorrt``.
         ModelError: TensorRT does not take the whole graph as one engine.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written, or would replace what must stay.
     """
     data, file = (model, path) if isinstance(model, bytes) else read(model)
     where = file or "the model"
@@ -99,6 +102,6 @@ def write_context(
         entries |= {KEY: contract.to_json(), ENGINE_KEY: json.dumps(about)}
         made = with_metadata(dumped.read_bytes(), entries)
         engine = opened(made, {"trt_engine_cache_enable": "0"}, optimise=False)  # it does load
-        with whole_file(out) as target:
+        with whole_file(out, MARK, guard) as target:
             target.write(made)
     return dataclasses.replace(engine, built=True)

@@ -1,7 +1,7 @@
 """Folders that are whole or absent, whoever is killed: sealed by a manifest and renamed into place.
 
 A folder is made beside its place under a temporary name, ``.NAME.PID.part``, while ``.NAME.lock``
-is held (flock(2), which ends with the process). The manifest holds the size and the SHA-256 of each
+is held. The manifest holds the size and the SHA-256 of each
 file and, in its last line, of itself. All of it is on the disk (fsync) before the rename.
 """
 
@@ -16,10 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows: two processes may build the same, and the later one is kept
-    fcntl = None  # type: ignore[assignment]
+from ...locks import hold
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -119,30 +116,6 @@ def place(made: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-@contextlib.contextmanager
-def hold(root: Path, name: str, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a name against other processes and threads; False if it is not to be had.
-
-    Args:
-        root: where the lock is.
-        name: what is locked.
-        wait: until it is free.
-
-    Raises:
-        OSError: the lock cannot be made.
-    """
-    path = root / f".{name}.lock"
-    lock = _lock(path, wait)
-    try:
-        # Without locks (Windows, some network file systems) who builds goes on, who sweeps does not
-        yield wait if lock is None else lock >= 0
-    finally:
-        if lock is not None and lock >= 0:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            os.close(lock)
-
-
 def sweep(root: Path) -> None:
     """Remove what killed processes left, and nothing that is being made; as far as is allowed."""
     with contextlib.suppress(OSError):
@@ -155,28 +128,6 @@ def sweep(root: Path) -> None:
             with hold(root, name, wait=False) as held:
                 if held:
                     _remove_parts(root, name)
-
-
-def _lock(path: Path, wait: bool) -> int | None:
-    """The descriptor of the lock, -1 if another has it, None if there are no locks here."""
-    if fcntl is None:
-        return None
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who held it has removed the file: then this lock is of no name, and is taken anew.
-            if os.path.samestat(os.fstat(file), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(file)
-            return -1
-        except OSError:  # a file system without locks
-            os.close(file)
-            return None
-        os.close(file)
 
 
 def _remove_parts(root: Path, name: str) -> None:

@@ -44,4 +44,8 @@ def coco_image_id(image: str) -> int | str:
     return int(number[1]) if number else image
 
 
-FORMAT = Table("coco", "coco.json (COCO results)", "coco.json", coco_results)
+_MARK = re.compile(
+    rb'\A\[(\]\n\Z|\n\{"image_id": ("[^\n]*?"|\d+), "category_id": \d+, "category_name": )'
+)
+
+FORMAT = Table("coco", "coco.json (COCO results)", "coco.json", coco_results, _MARK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 from .format import Line, Table
@@ -38,4 +39,6 @@ def csv_table(lines: Iterable[Line]) -> Iterator[str]:
     yield text.getvalue()
 
 
-FORMAT = Table("csv", "boxes.csv", "boxes.csv", csv_table)
+_MARK = re.compile(rb"\A" + ",".join(COLUMNS).encode() + rb"\n")
+
+FORMAT = Table("csv", "boxes.csv", "boxes.csv", csv_table, _MARK)

@@ -23,6 +23,9 @@ def voc_annotation(line: Line) -> bytes:
     _add(root, "folder", path.parent.name)
     _add(root, "filename", path.name)
     _add(root, "path", line["image"])
+    source = ElementTree.SubElement(root, "source")
+    _add(source, "database", "Unknown")
+    _add(source, "annotation", "Backlit")
     size = ElementTree.SubElement(root, "size")
     for name, value in (("width", line["width"]), ("height", line["height"]), ("depth", 3)):
         _add(size, name, value)
@@ -49,5 +52,9 @@ def _add(parent: ElementTree.Element, name: str, value: Any) -> None:
     ElementTree.SubElement(parent, name).text = _NOT_XML.sub("?", str(value))
 
 
-FORMAT = Folder("voc", "Annotations/NAME.xml (Pascal VOC)", "Annotations", ".xml", voc_annotation)
+_MARK = re.compile(rb"\A<annotation>.*?<annotation>Backlit</annotation>", re.DOTALL)
+
+FORMAT = Folder(
+    "voc", "Annotations/NAME.xml (Pascal VOC)", "Annotations", ".xml", voc_annotation, _MARK
+)
 """In a folder that is called as VOC calls it."""
