@@ -9,7 +9,7 @@ OPENVINO := .venv-openvino
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision dist wheel clean
+.PHONY: demo test slow lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -106,6 +106,10 @@ gpu-bench: .venv/ready-test
 # GPU needed. make gpu-check ONLY="resnet*"
 gpu-check: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gpu.check --only "$(ONLY)"
+
+# A run over 10,000 pictures of which 300 are bad, beside the same run killed 20 times.
+many: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.many
 
 # fp16 and bf16 against float32 on labelled real photos.
 precision: .venv/ready-test

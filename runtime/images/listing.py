@@ -48,7 +48,7 @@ class Inputs:
             ImageError: a folder cannot be listed.
         """
         self._arguments = [
-            (argument, inside(argument) if os.path.isdir(argument) else None)
+            (argument, _folder(argument) if os.path.isdir(argument) else None)
             for argument in arguments
         ]
         self.streamed = "-" in arguments
@@ -69,6 +69,16 @@ class Inputs:
                 yield from _listed_on_stdin()
             else:
                 yield argument
+
+
+def _folder(folder: str) -> list[str] | None:
+    """The images in a folder; None for one without, if its name is that of an image, a bad one."""
+    try:
+        return inside(folder)
+    except OptionError:
+        if os.path.splitext(folder)[1].lower() in SUFFIXES:
+            return None
+        raise
 
 
 def inside(folder: str) -> list[str]:

@@ -37,7 +37,7 @@ def image_errors(where: str) -> Iterator[None]:
     except BacklitError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise bomb(str(error).split(", could be")[0], where) from error
+        raise bomb(said(error).split(", could be")[0], where) from error
     except UnidentifiedImageError as error:
         if os.path.splitext(where)[1].lower() in VIDEO_SUFFIXES:
             raise ImageError(

@@ -8,6 +8,7 @@ has a log holds the folder's lock (`locks.alone`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -160,6 +161,9 @@ class RunLog:
             while left:  # a disk that is nearly full takes a part
                 left = left[self._file.write(left) :]
         except OSError as error:
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.truncate(self._end)
             raise unwritable(self.path, error) from error
         if self._places is not None:
             self._places[line["image"]] = self._end
