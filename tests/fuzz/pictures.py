@@ -7,6 +7,7 @@ import random
 import tempfile
 from pathlib import Path
 
+from backlit.runtime.contract import Normalisation
 from PIL import Image
 from support.bad_pictures import mutant
 from support.linear_file import write_linear_file
@@ -38,8 +39,9 @@ def _files() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_linear_file(folder / "F", height=24, width=24, classes=3, resize="crop")
+        bands = Normalisation(mean=(0.0,) * 4, std=(1.0,) * 4)
         write_linear_file(
-            folder / "B", height=24, width=24, channels=4, colour="bands", mean=(0,) * 4, std=(1,) * 4
+            folder / "B", height=24, width=24, channels=4, colour="bands", normalisation=bands
         )
         return {letter: (folder / letter).read_bytes() for letter in "FB"}
 
