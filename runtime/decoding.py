@@ -36,22 +36,36 @@ def decoded(
     """
 
     def decode(numbered: tuple[int, Source]) -> Result[Saliency]:
-        index, source = numbered
-        name, number = name_of(source), source.number if isinstance(source, Frame) else None
-        try:
-            with image_errors(describe(source)):
-                source = fetched(source)  # once: pictures are drawn from what came
-                pixels = load_for(source, spec.channels)
-                prepared = preparing.prepare(pixels, spec, crops)
-                picture = preparing.shrink(seen(pixels), keep) if keep else None
-        except ImageError as error:
-            return Result(index, name, None, error, video_frame=number)
-        if isinstance(source, str | os.PathLike):
-            source = os.path.abspath(source)  # found again from another folder, too
-        return Result(index, name, None, None, prepared, picture, number, source)
+        return decoded_one(*numbered, spec, crops, keep)
 
     with ThreadPoolExecutor(workers, thread_name_prefix="backlit-decode") as pool:
         yield from ahead(pool, decode, _numbered(sources), window)
+
+
+def decoded_one(
+    index: int, source: Source, spec: ImageInput, crops: int, keep: int = 0
+) -> Result[Saliency]:
+    """An image decoded and cut for the network, or the error of one that cannot be read.
+
+    Args:
+        index: its position among the images given.
+        source: the image.
+        spec: the file's input.
+        crops: views, 1, 2 or 10.
+        keep: as in ``decoded``.
+    """
+    name, number = name_of(source), source.number if isinstance(source, Frame) else None
+    try:
+        with image_errors(describe(source)):
+            source = fetched(source)  # once: pictures are drawn from what came
+            pixels = load_for(source, spec.channels)
+            prepared = preparing.prepare(pixels, spec, crops)
+            picture = preparing.shrink(seen(pixels), keep) if keep else None
+    except ImageError as error:
+        return Result(index, name, None, error, video_frame=number)
+    if isinstance(source, str | os.PathLike):
+        source = os.path.abspath(source)  # found again from another folder, too
+    return Result(index, name, None, None, prepared, picture, number, source)
 
 
 def _numbered(
