@@ -136,5 +136,19 @@ def _same(made: Path, there: Path) -> bool:
 def sweep(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a folder."""
     for path in folder.glob(f".*.{_PART}"):
-        if path.is_file():
+        process = path.name.split(".")[-4]
+        if path.is_file() and not (process.isdecimal() and _runs(int(process))):
             path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Whether there is a process of that number; where that cannot be asked, there is none."""
+    if os.name != "posix":  # elsewhere the question ends it
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

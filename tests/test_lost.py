@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backlit.runtime import Session, located
+from backlit.runtime import Session, files, located
 from backlit.runtime.cli import group as cli
 from backlit.runtime.cli.pictures import Pictures
 from backlit.runtime.errors import BacklitError, ImageError, OutputError
@@ -352,6 +352,15 @@ def test_of_many_that_come_at_once_one_writes(tmp_path: Path) -> None:
     assert most == [1]
     assert refused[0] < 400
     assert not list(tmp_path.iterdir())
+
+
+@POSIX
+def test_what_a_running_process_writes_is_not_swept(tmp_path: Path) -> None:
+    names = [f".a.npy.{os.getpid()}.7.backlit.part", ".b.npy.4194305.7.backlit.part", ".mine.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [names[0], names[2]]
 
 
 def test_the_error_of_an_unreadable_thing_is_kept() -> None:

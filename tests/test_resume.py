@@ -102,7 +102,7 @@ def test_a_torn_line_is_done_again(work, whole, tmp_path):
     (out / "coco.json").unlink(missing_ok=True)
     for cut in (ends[4] - 1, ends[4] + 1, ends[4], 0, 5, len(text) - 1):
         (out / "boxes.jsonl").write_bytes(text[:cut])
-        (out / ".99.jpg.1.backlit.part").write_bytes(b"left by a killed process")
+        (out / ".99.jpg.4194305.1.backlit.part").write_bytes(b"left by a killed process")
         result = run(*args)
         assert len(result.stdout.splitlines()) == COUNT - sum(end <= cut for end in ends)
         assert contents(out) == whole

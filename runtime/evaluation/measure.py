@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from .. import pipeline
-from ..arrays import Floats, Index
+from ..arrays import NPY, Floats, Index
 from ..boxes.geometry import centred_box
 from ..boxes.recipes import Recipe, get_recipe
 from ..errors import BacklitError, ImageError
@@ -128,7 +128,7 @@ def measure(
 
     Raises:
         ModelError: ONNX Runtime fails.
-        OutputError: the log or a heatmap cannot be written.
+        OutputError: the log or a heatmap cannot be written, or would replace what must stay.
     """
     todo = [
         one
@@ -136,6 +136,10 @@ def measure(
         if one.name not in log
         or not all(path.exists() for path in heatmap_paths(evaluation.heatmaps, one))
     ]
+
+    for one in todo:
+        for path in heatmap_paths(evaluation.heatmaps, one):
+            evaluation.guard.check(path, NPY)
 
     def record(
         pair: tuple[Example, Result[Saliency]],
