@@ -9,6 +9,8 @@ import time
 import pytest
 from backlit.runtime.boxes.recipes import RECIPES
 from backlit.runtime.cli.evaluate import evaluate as command
+from backlit.runtime.drawing import html
+from backlit.runtime.errors import OutputError
 from backlit.runtime.evaluation.datasets import FORMATS
 from PIL import Image
 from support.labelled import (
@@ -115,14 +117,16 @@ def test_changed_labels_do_not_go_on_and_a_new_run_drops_them(work, tmp_path):
     assert second["metrics"][key][RECIPE]["value"] < first["metrics"][key][RECIPE]["value"]
 
 
-def test_records_of_a_finished_run_stay_until_the_next_is_finished(work, tmp_path):
+def test_records_of_a_finished_run_stay_until_the_next_is_finished(work, tmp_path, monkeypatch):
+    def full(_):
+        raise OutputError("no space is left.", "make room.")
+
     fast = ("--baselines", "none", "--gallery", 0, "-o", tmp_path / "out")
     data = tmp_path / "data"
     write_wsolevaluation(data, 3)
     result_of(work / "m.onnx", data, *fast)
     kept = (tmp_path / "out" / "records.jsonl").read_bytes()
-    (tmp_path / "out" / "report.html").unlink()
-    (tmp_path / "out" / "report.html").mkdir()  # so that the run cannot end
+    monkeypatch.setattr(html, "html", full)  # so that the run cannot end
     assert evaluate(work / "m.onnx", data, *fast).exit_code == 1
     assert (tmp_path / "out" / "records.previous.jsonl").read_bytes() == kept
     done = evaluate(work / "m.onnx", data, *fast)
