@@ -140,7 +140,7 @@ TOOLS = [
          ("timm", "torch.onnx._internal.exporter._core")),
     Tool("Keras 3 (torch backend)", "keras", 'model.export("FILE", format="onnx")', "FILE",
          ("MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0",
-          "ResNet50V2", "InceptionV3", "DenseNet121", "NASNetMobile", "Xception",
+          "ResNet50", "ResNet50V2", "InceptionV3", "DenseNet121", "NASNetMobile", "Xception",
           "ConvNeXtTiny"),
          _by_keras, ("keras",)),
     Tool("ultralytics", "ultralytics", 'YOLO("NAME-cls.pt").export(format="onnx")',
