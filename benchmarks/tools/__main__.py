@@ -17,6 +17,7 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -78,9 +79,10 @@ def attempt(tool: Tool, model: str, seconds: float) -> dict[str, Any]:
     said = folder / "said.txt"
     code = apart(lambda: make(tool, model, folder), said, seconds)
     if code != 0:
-        told = said.read_text(encoding="utf-8").strip().splitlines()[-1:] or [""]
-        late = f"took over {seconds:.0f} s" if code is None else told[0][:200]
-        return result | {"by_tool": False, "said": late}
+        lines = said.read_text(encoding="utf-8").splitlines()
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        told = f"took over {seconds:.0f} s" if code is None else (errors or lines or [""])[-1][:200]
+        return result | {"by_tool": False, "said": told}
     file = (folder / "made.txt").read_text(encoding="utf-8")
     typed = [word.replace("FILE", file) for word in tool.typed.split()]
     words = ["export", *typed, "-o", str(folder / "file.backlit.onnx")]

@@ -121,12 +121,13 @@ VITS = (
     "timm:beit_base_patch16_224@224", "timm:cait_xxs24_224@224", "timm:pit_ti_224@224",
     "timm:xcit_nano_12_p16_224@224", "timm:crossvit_tiny_240@240",
     "timm:vit_small_patch14_dinov2@112", "timm:swin_tiny_patch4_window7_224@224",
-    "torchvision:vit_b_16@64",
+    "torchvision:vit_b_16@64", "timm:deit3_small_patch16_224@224",
 )  # fmt: skip
 # With fewer blocks than published: each is like the next, and float64 takes its time.
 OPTIONS: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16_224": {"depth": 4}, "deit_tiny_patch16_224": {"depth": 4},
-    "beit_base_patch16_224": {"depth": 3}, "cait_xxs24_224": {"depth": 4},
+    "beit_base_patch16_224": {"depth": 3}, "deit3_small_patch16_224": {"depth": 4},
+    "cait_xxs24_224": {"depth": 4},
     "xcit_nano_12_p16_224": {"depth": 4},
     "vit_small_patch14_dinov2": {"depth": 4, "img_size": 112},
     "swin_tiny_patch4_window7_224": {"depths": (1, 1, 2, 1)}, "vit_b_16": {"image_size": 64},
