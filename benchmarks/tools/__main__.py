@@ -81,8 +81,8 @@ def attempt(tool: Tool, model: str, seconds: float) -> dict[str, Any]:
     if code != 0:
         lines = said.read_text(encoding="utf-8").splitlines()
         errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-        told = f"took over {seconds:.0f} s" if code is None else (errors or lines or [""])[-1][:200]
-        return result | {"by_tool": False, "said": told}
+        last = f"took over {seconds:.0f} s" if code is None else (errors or lines or [""])[-1][:200]
+        return result | {"by_tool": False, "said": last}
     file = (folder / "made.txt").read_text(encoding="utf-8")
     typed = [word.replace("FILE", file) for word in tool.typed.split()]
     words = ["export", *typed, "-o", str(folder / "file.backlit.onnx")]
