@@ -1,10 +1,11 @@
 """Export transformers' image classifiers, small and with random weights, in both ways, and judge.
 
-    python -m benchmarks.huggingface [--only PATTERN] [--out FILE]
+    python -m benchmarks.huggingface [--only PATTERN] [--again]
 
 Each is exported as an nn.Module and, saved in a folder, as hf:FOLDER, both verified. Needs
 transformers, safetensors and huggingface_hub, which Backlit does not install, and no network. A
-table of all comes on stdout; each result is a line of JSON in FILE as soon as it is there.
+table of all comes on stdout; each result is a line of out/huggingface.jsonl as soon as it is there,
+and what is there is not tried again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fnmatch
+import importlib.metadata
 import io
 import json
 import sys
@@ -203,29 +205,52 @@ def cell(found: dict[str, Any]) -> str:
     return f"yes, {found['exact'] or found['error']:.0e}" if found["ok"] else "no"
 
 
+def newest(file: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The last line of JSON for each value of these keys, in the order of their first."""
+    if not file.is_file():
+        return []
+    lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+    return list({tuple(line[name] for name in names): line for line in lines}.values())
+
+
+def results() -> list[dict[str, Any]]:
+    """The newest result of each classifier, in the order of MODELS."""
+    found = {line["model"]: line for line in newest(RESULTS, ("model",))}
+    return [found[name] for name in MODELS if name in found]
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    rows = ["| model | module | hf:FOLDER | reason |", "|---|---|---|---|"]
+    for found in results:
+        reasons = {found[way].get("reason", "") for way in ("module", "hf")} - {""}
+        said = " / ".join(sorted(reasons)).replace("|", "\\|")
+        ways = f"{cell(found['module'])} | {cell(found['hf'])}"
+        rows.append(f"| {found['model']} | {ways} | {said} |")
+    counts = (sum(found[way]["ok"] for found in results) for way in ("module", "hf"))
+    return "\n".join([*rows, f"| of {len(results)} | {next(counts)} | {next(counts)} | |"])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="PATTERN", default="*", help="classes, as for fnmatch")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULTS)
+    parser.add_argument("--again", action="store_true", help="also those that have a result")
     options = parser.parse_args()
     from support import zoo
 
     with contextlib.suppress(ImportError):
         zoo.torchvision()  # transformers' image processors import it
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    rows, bad = ["| model | module | hf:FOLDER | reason |", "|---|---|---|---|"], 0
-    with options.out.open("a", encoding="utf-8") as file:
-        for name in fnmatch.filter(MODELS, options.only):
-            found = both(name)
+    version = importlib.metadata.version("transformers")
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    done = set() if options.again else {found["model"] for found in results()}
+    for name in fnmatch.filter(MODELS, options.only):
+        if name in done:
+            continue
+        found = both(name) | {"version": version}
+        with RESULTS.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")
-            file.flush()
-            reasons = {found[way].get("reason", "") for way in ("module", "hf")} - {""}
-            bad += bool(reasons)
-            reason = " / ".join(sorted(reasons)).replace("|", "\\|")
-            rows.append(f"| {name} | {cell(found['module'])} | {cell(found['hf'])} | {reason} |")
-            print(rows[-1], file=sys.stderr, flush=True)
-    print("\n".join(rows))
-    return 1 if bad else 0
+        print(table([found]).splitlines()[2], file=sys.stderr, flush=True)
+    print(table(results()))
+    return 0 if all(found[way]["ok"] for found in results() for way in ("module", "hf")) else 1
 
 
 if __name__ == "__main__":

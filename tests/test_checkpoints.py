@@ -228,6 +228,13 @@ def test_a_file_with_a_graph_is_a_source(kind: str, tmp_path: Path) -> None:
     assert report.contract.verification.reference == "torch.autograd"
 
 
+STARTS = {
+    "page": b"<!DOCTYPE html>", "keras": b"\x89HDF\r\n\x1a\n", "lite": b"\x1c\x00\x00\x00TFL3",
+    "pointer": b"version https://git-lfs.github.com/spec/v1", "joblib": b"\x80\x04\x95",
+    "cut": b"PK\x03\x04", "openvino": b"<?xml",
+}  # fmt: skip
+
+
 def _file(kind: str, path: Path) -> None:
     if kind == "state dict":
         torch.save(Net().state_dict(), path)
@@ -237,12 +244,10 @@ def _file(kind: str, path: Path) -> None:
         path.write_bytes(safetensors(Net().state_dict()))
     elif kind == "ort":
         path.write_bytes(b"\x18\x00\x00\x00ORTM" + bytes(40))
-    elif kind == "page":
-        path.write_text("<html>not found</html>")
     elif kind == "python":
         path.write_text("Net = None")
-    elif kind == "keras":
-        path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
+    else:
+        path.write_bytes(STARTS[kind] + bytes(40))
 
 
 @pytest.mark.parametrize(
@@ -252,7 +257,13 @@ def _file(kind: str, path: Path) -> None:
      ("safetensors", "w.safetensors", "holds 9 tensors", r"--weights .*w\.safetensors$"),
      ("module", "w.pth", "needs code to be unpickled, .*Net", "give the module to backlit.export"),
      ("ort", "w.ort", "ONNX Runtime's own format", r"give the \.onnx file"),
-     ("page", "w.pt", "not what its name says", "complete"),
+     ("page", "w.pt", "a file of HTML", "download the file itself"),
+     ("page", "w.onnx", "a file of HTML", "download the file itself"),
+     ("pointer", "w.onnx", "a file of Git LFS", "git lfs pull"),
+     ("lite", "w.onnx", "a file of TensorFlow Lite", "--tflite"),
+     ("openvino", "w.xml", "a file of OpenVINO", r"give the \.onnx file"),
+     ("joblib", "w.joblib", "needs code to be unpickled, and that", "if you trust it"),
+     ("cut", "w.pt", "not what its name says", "complete"),
      ("python", "nets.py", "a Python file", r"nets\.py:NAME"),
      ("keras", "w.h5", "a file of Keras", r"give the \.onnx file")],
 )  # fmt: skip
@@ -262,6 +273,24 @@ def test_a_file_without_a_graph_says_what_to_give(
     _file(kind, tmp_path / name)
     with pytest.raises(ModelError, match=problem) as caught:
         load(str(tmp_path / name))
+    assert re.search(fix, caught.value.fix), caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("files", "problem", "fix"),
+    [(("saved_model.pb",), "a folder of TensorFlow", "--saved-model"),
+     (("config.json", "model.safetensors"), "a folder, not", "hf:"),
+     (("config.json", "model.onnx"), "a folder, not", r"give a file of it: .*model\.onnx\.$"),
+     (("best.xml", "best.bin"), "a folder of OpenVINO", r"give the \.onnx file"),
+     ((), "a folder, not", r"give the \.onnx file")],
+)  # fmt: skip
+def test_a_folder_says_what_of_it_to_give(
+    files: tuple[str, ...], problem: str, fix: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).write_bytes(b"\x08\x01")
+    with pytest.raises(ModelError, match=problem) as caught:
+        load(tmp_path)
     assert re.search(fix, caught.value.fix), caught.value.fix
 
 

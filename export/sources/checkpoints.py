@@ -217,20 +217,17 @@ def _unpickled(path: Path) -> Any:
 
     kind = archive(path)
     try:
-        if kind in ("torchscript", "program"):  # graphs with weights; neither can run Python
-            with quiet():
-                found: Any = (
-                    torch.jit.load(path, "cpu").state_dict()  # type: ignore[no-untyped-call]
-                    if kind == "torchscript"
-                    else torch.export.load(path).state_dict
-                )
-            return dict(found)
-        with torch.serialization.safe_globals(list(_harmless())):
+        with quiet(), torch.serialization.safe_globals(list(_harmless())):
+            if kind == "torchscript":  # a graph with weights; it cannot run Python, nor the next
+                script = torch.jit.load(path, "cpu")  # type: ignore[no-untyped-call]
+                return dict(script.state_dict())
+            if kind == "program":
+                return dict(torch.export.load(path).state_dict)
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error)) or re.search(r"(\w+\.[\w.]+)", str(error))
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise ModelError(
-            f"{path} needs code to be unpickled, {named[1] if named else 'which'}, and that could "
+            f"{path} needs code to be unpickled{f', {named[1]}' if named else ''}, and that could "
             "do anything.",
             "save only the state dict: torch.save(model.state_dict(), path).",
         ) from error

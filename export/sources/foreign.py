@@ -26,8 +26,26 @@ _OTHERS = {
     ".keras": "Keras", ".h5": "Keras", ".hdf5": "Keras", ".pb": "TensorFlow",
     ".tflite": "TensorFlow Lite", ".mlmodel": "Core ML", ".mlpackage": "Core ML",
     ".pdmodel": "Paddle", ".engine": "TensorRT", ".plan": "TensorRT", ".trt": "TensorRT",
-    ".pkl": "pickle", ".joblib": "joblib", ".npz": "numpy", ".gguf": "GGUF",
+    ".pkl": "pickle", ".joblib": "joblib", ".npz": "numpy", ".gguf": "GGUF", ".xml": "OpenVINO",
 }  # fmt: skip
+
+# How files begin that are often under another name: at which byte, with what, and what they are.
+_STARTS = (
+    (4, b"TFL3", "TensorFlow Lite"), (0, b"\x89HDF\r\n\x1a\n", "Keras"), (0, b"GGUF", "GGUF"),
+    (0, b"ftrt", "TensorRT"), (0, b"version https://", "Git LFS"), (0, b"<!doctype html", "HTML"),
+    (0, b"<html", "HTML"),
+)  # fmt: skip
+
+# What to do instead, where more can be said than that ONNX is to be written.
+_INSTEAD = {
+    "Keras": 'in Keras 3, model.export("model.onnx", format="onnx"); then give the .onnx file.',
+    "TensorFlow": "python -m tf2onnx.convert --saved-model FOLDER --output model.onnx (--graphdef "
+    "for a frozen graph); then give the .onnx file.",
+    "TensorFlow Lite": "python -m tf2onnx.convert --tflite FILE --output model.onnx; then give the "
+    ".onnx file.",
+    "Git LFS": "git lfs pull in its repository brings the file that this one stands for.",
+    "HTML": "download the file itself, not the page that shows it.",
+}
 
 
 def by_content(path: Path) -> Reader | None:
@@ -36,6 +54,8 @@ def by_content(path: Path) -> Reader | None:
         start = file.read(16)
     if start[4:8] == b"ORTM":
         return _ort
+    if _begun(start) is not None:
+        return _other
     if start[:4] == b"PK\x03\x04" and zipfile.is_zipfile(path):
         return _ARCHIVES.get(archive(path), _other)
     length = int.from_bytes(start[:8], "little")
@@ -45,7 +65,7 @@ def by_content(path: Path) -> Reader | None:
         return _pickle
     if path.suffix in (".pt", ".pth", ".ckpt", ".bin", ".pt2", ".safetensors", ".ort"):
         return _damaged
-    if start[:8] == b"\x89HDF\r\n\x1a\n" or path.suffix.lower() in _OTHERS:
+    if path.suffix.lower() in _OTHERS:
         return _other
     return _python if path.suffix == ".py" else None
 
@@ -139,11 +159,43 @@ def _damaged(path: Path, weights: str | None) -> Classifier:
     )
 
 
+def _begun(start: bytes) -> str | None:
+    """What a file is that begins so."""
+    begins = start.lower()
+    return next(
+        (what for at, with_, what in _STARTS if begins[at:].startswith(with_.lower())), None
+    )
+
+
 def _other(path: Path, weights: str | None) -> Classifier:
-    what = _OTHERS.get(path.suffix.lower())
+    with path.open("rb") as file:
+        what = _begun(file.read(16)) or _OTHERS.get(path.suffix.lower())
     raise ModelError(
         f"{path} is {f'a file of {what}' if what else 'an archive'}, not an ONNX model.",
-        "export the model to ONNX with its own tools, and give the .onnx file.",
+        _instead(what),
+    )
+
+
+def _instead(what: str | None) -> str:
+    return _INSTEAD.get(
+        what or "", "export the model to ONNX with its own tools, and give the .onnx file."
+    )
+
+
+def no_folder(folder: Path) -> ModelError:
+    """The error for a folder as SOURCE, which says what of it to give."""
+    inside = sorted(folder.iterdir())
+    files = [str(file) for file in inside if file.suffix == ".onnx"]
+    kinds = (_OTHERS.get(path.suffix.lower()) for path in (folder, *inside))
+    what = next(filter(None, kinds), None)
+    if files:
+        fix = f"give a file of it: {', '.join(files[:4])}."
+    elif (folder / "config.json").is_file():
+        fix = f"give it as one of Hugging Face's: hf:{folder}"
+    else:
+        fix = _instead(what)
+    return ModelError(
+        f"{folder} is a folder{f' of {what}' if what and not files else ''}, not an ONNX file.", fix
     )
 
 

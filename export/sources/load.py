@@ -16,7 +16,7 @@ from ...runtime.errors import ModelError, OptionError
 from ..prepare.image import Wanted, as_images
 from .callables import from_callable
 from .classifier import Classifier, Preprocessing
-from .foreign import by_content
+from .foreign import by_content, no_folder
 from .huggingface import from_hugging_face
 from .modules import from_object
 from .onnx_file import from_file, from_memory
@@ -60,6 +60,8 @@ def load(source: Any, weights: str | None = None) -> Classifier:
         if weights is not None:
             raise OptionError("--weights goes with torch sources only.", "leave --weights out.")
         return from_file(Path(text))
+    if Path(text).is_dir():
+        raise no_folder(Path(text))
     library, colon, _ = text.partition(":")
     if colon:
         return NAMED.get(library, from_callable)(text, weights)
