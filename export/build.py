@@ -29,7 +29,8 @@ from .prepare.classifier import computes_in, prepare
 from .prepare.scores import Choice
 from .sources.classifier import Classifier, Preprocessing
 from .sources.load import as_run, load, to_onnx
-from .verify.verify import verify
+from .verify.report import failed_paths, report
+from .verify.verify import compare, must_agree
 from .wrap import without_gradient, wrap
 from .write import save, stamp
 
@@ -122,7 +123,8 @@ def export(
     Raises:
         ModelError: the source cannot be read or differentiated.
         OptionError: options that do not fit the model.
-        VerificationError: the gradient disagrees with the reference; no file is written.
+        VerificationError: an output disagrees with its reference, or nothing could be measured;
+            nothing is written to ``path``.
         OutputError: the file cannot be written, or would replace one that must stay.
     """
     asked = ExportOptions(**options)
@@ -136,14 +138,22 @@ def export(
     contract = _differentiate(classifier, prepared, asked, computed_in)
     model = prepared.model
     optimise(model, asked.rewrites)
+    verify_seconds = 0.0
+
+    def verified(model: ir.Model, contract: Contract) -> Contract:
+        nonlocal verify_seconds
+        started = time.perf_counter()
+        found = _verified(model, contract, prepared.original, classifier, asked, path)
+        verify_seconds += time.perf_counter() - started
+        return found
+
     if asked.precision is not None:
+        if asked.verify:  # half precision hides what float32 shows
+            verified(model, contract)
         model = lower(model, contract, PRECISIONS[asked.precision])
         contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
-    verify_started = time.perf_counter()
     if asked.verify:
-        measured = verify(model, prepared.original, classifier.module, contract)
-        contract = dataclasses.replace(contract, verification=measured)
-    verify_seconds = time.perf_counter() - verify_started
+        contract = verified(model, contract)
     without_gradient(model)
     stamp(model, contract)
     return ExportReport(
@@ -158,6 +168,33 @@ def export(
         candidates=prepared.choice.candidates,
         notes=prepared.choice.notes,
     )
+
+
+def _verified(
+    model: ir.Model,
+    contract: Contract,
+    original: ir.Model,
+    classifier: Classifier,
+    asked: ExportOptions,
+    path: Path,
+) -> Contract:
+    """The metadata with the verification's result.
+
+    Raises:
+        VerificationError: it does not agree; the file is kept beside a report where that was asked.
+    """
+    parity = compare(model, original, classifier.module, contract)
+    found = parity.verification
+    contract = dataclasses.replace(contract, verification=found)
+    kept = failed_paths(path) if asked.keep_failed and found.outcome != "agrees" else ()
+    if kept:
+        without_gradient(model)
+        stamp(model, contract)
+        save(model, kept[0])
+        with files.whole_file(kept[1]) as file:
+            file.write(report(parity, contract, asked).encode())
+    must_agree(found, kept)
+    return contract
 
 
 def _prepare(classifier: Classifier, asked: ExportOptions) -> _Prepared:

@@ -59,7 +59,9 @@ class ExportOptions:
         target: the engine whose favourite operators are used, ``portable`` or ``openvino``; every
             engine runs every file.
         without: names of rewrites for speed to leave out, as ``backlit export -h`` lists them.
-        verify: compare the gradient with torch.autograd or finite differences.
+        verify: compare what the file returns with torch.autograd or finite differences.
+        keep_failed: where that fails, leave the file and a report of it beside ``path``, as
+            ``NAME.failed.onnx`` and ``NAME.failed.json``.
 
     Raises:
         OptionError: a value that no model could have.
@@ -83,6 +85,7 @@ class ExportOptions:
     target: Target = "portable"
     without: Collection[str] = ()
     verify: bool = True
+    keep_failed: bool = False
 
     def __post_init__(self) -> None:
         known_relu(self.relu)
@@ -91,6 +94,11 @@ class ExportOptions:
             _check_choice(field.name, getattr(self, field.name))
         if self.channels is not None and self.channels < 1:
             raise OptionError(f"channels={self.channels}: an image has 1 or more.", "give 3, say.")
+        if self.keep_failed and not self.verify:
+            raise OptionError(
+                "there is no failed verification to keep where nothing is verified.",
+                "leave --keep-failed out, or --no-verify.",
+            )
         names = self.map_names
         unknown = [name for name in names if name not in MAPS]
         if unknown or not names or len(set(names)) < len(names):
@@ -136,6 +144,7 @@ class Keywords(TypedDict, total=False):
     target: Target
     without: Collection[str]
     verify: bool
+    keep_failed: bool
 
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {

@@ -30,6 +30,11 @@ RESERVED = ("image", "class_index", "scores", "class", "score")
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
 
 
+def gradient_of(tensor: str) -> str:
+    """The name of the gradient by a feature map, [K, N, ...], which verification reads, too."""
+    return f"gradient/by/{tensor}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Wrapped:
     """What ``wrap`` made.
@@ -110,12 +115,13 @@ def wrap(
     if dtype != ir.DataType.FLOAT:
         g = op.Cast(g, to=int(ir.DataType.FLOAT))
     g.name, g.dtype = GRADIENT, ir.DataType.FLOAT
+    by_tap = {tap: _readable(op, tap, other) for tap, other in zip(taps, others, strict=True)}
     results, described = [], []
     for name in maps:
         row, grids = MAPS[name], chosen_grids.get(name, [])
         if row.of_image is None and not grids:
             continue
-        result = row.emit(op, g, grids, dict(zip(taps, others, strict=True)))
+        result = row.emit(op, g, grids, by_tap)
         made = _describe(row, grids, spec, relu)
         channels = [spec.channels] if row.channels else []
         result.shape = ir.Shape([BATCH, "K", *channels, made.height, made.width])
@@ -130,6 +136,15 @@ def wrap(
     graph.outputs[:] = [score_output, chosen, score, *results, g]
     graph.sort()
     return Wrapped(classes, tuple(described), tuple(op.rectifiers.met))
+
+
+def _readable(op: Ops, tap: ir.Value, gradient: ir.Value) -> ir.Value:
+    """The gradient by a feature map under its own name; two feature maps may have the same one."""
+    shared = str(gradient.name).startswith("gradient/")
+    found: ir.Value = op.Identity(gradient) if shared else gradient
+    found.name, found.shape = gradient_of(str(tap.name)), gradient.shape
+    found.dtype = tap.dtype or ir.DataType.FLOAT
+    return found
 
 
 def _free_names(graph: ir.Graph) -> None:

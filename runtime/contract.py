@@ -29,6 +29,7 @@ MOST_RANKS = 1000
 """The graph ranks this many classes at most; TensorRT's TopK ends at 3840."""
 Precision = Literal["float32", "float16", "bfloat16", "float64", "int8"]
 Relu = Literal["gradient", "deconvnet", "guided"]
+Outcome = Literal["agrees", "disagrees", "not measured"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,26 +130,58 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class OutputCheck:
+    """One output of the file beside what it should be.
+
+    Attributes:
+        name: of the output.
+        error: how far it is off: for ``class`` the share of wrong classes, else a relative
+            distance; None where it is no number.
+        allowed: the most that passes.
+    """
+
+    name: str
+    error: float | None
+    allowed: float
+
+    @property
+    def passes(self) -> bool:
+        """Whether the output is what it should be."""
+        return self.error is not None and self.error <= self.allowed
+
+
+@dataclasses.dataclass(frozen=True)
 class Verification:
-    """How the gradient was checked at export, and what came out.
+    """How the file was checked at export, and what came out.
 
     Attributes:
         reference: ``torch.autograd`` or ``finite differences, float64``; where ``relu`` is not the
             gradient, differences of the classifier with its ReLUs held to the slopes of the rule.
-        cosine: cosine between Backlit's gradient and the reference's (1.0 is perfect).
-        relative_l2: ``||ours - reference|| / ||reference||``.
+        cosine: cosine between Backlit's gradients and the reference's (1.0 is perfect); None where
+            nothing was measured.
+        relative_l2: ``||ours - reference|| / ||reference||``; None where nothing was measured.
         samples: gradients (autograd) or directions (finite differences) compared.
-        scores_relative: largest difference of the scores, over the largest score magnitude.
+        scores_relative: largest difference of the scores, over the largest score magnitude; None
+            where a score is no number.
         exact: relative L2 of the file's own gradient computed in float64, one image and class;
-            measured where ``relative_l2`` is above 1e-2, to tell rounding from a wrong gradient.
+            measured where ``relative_l2`` is too large, to tell rounding from a wrong gradient.
+        rounding: how far this network's maps move where ONNX Runtime rounds them otherwise:
+            relative L2 of the file optimised and not.
+        outputs: each output of the file.
+        outcome: ``agrees``; ``disagrees``; ``not measured``: nothing can be said, and why.
+        because: why it does not agree.
     """
 
     reference: str
-    cosine: float
-    relative_l2: float
+    cosine: float | None
+    relative_l2: float | None
     samples: int
-    scores_relative: float
+    scores_relative: float | None
     exact: float | None = None
+    rounding: float | None = None
+    outputs: tuple[OutputCheck, ...] = ()
+    outcome: Outcome = "agrees"
+    because: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,5 +304,7 @@ def _read(cls: Any, data: dict[str, Any]) -> Any:
             value = _read(_NESTED[key], value)
         elif key == "maps":
             value = [_read(Map, one) for one in value]
+        elif key == "outputs":
+            value = [_read(OutputCheck, one) for one in value]
         values[key] = tuple(value) if isinstance(value, list) else value
     return cls(**values)

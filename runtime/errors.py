@@ -91,7 +91,7 @@ class UnsupportedOperatorError(ModelError):
 
 
 class VerificationError(BacklitError):
-    """The exported gradient disagrees with the reference; no file is written.
+    """What the file returns disagrees with its reference, or nothing could be measured.
 
     Examples:
         >>> import backlit

@@ -23,7 +23,9 @@ from backlit import models
 TEXT = (Path(__file__).parents[1] / "docs" / "backlit.schema.json").read_text(encoding="utf-8")
 JSON_SCHEMA: dict[str, Any] = json.loads(TEXT)
 VALIDATOR = jsonschema.Draft202012Validator(JSON_SCHEMA)
-NESTED = ("Source", "ImageInput", "Normalisation", "Score", "Map", "Verification")
+NESTED = (
+    "Source", "ImageInput", "Normalisation", "Score", "Map", "Verification", "OutputCheck",
+)  # fmt: skip
 
 
 def metadata(path: Path) -> dict[str, Any]:

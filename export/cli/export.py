@@ -93,7 +93,11 @@ Examples:
     "--without", type=click.Choice(list(REWRITES)), multiple=True, metavar="REWRITE",
     help=f"Leave a rewrite for speed out: {', '.join(REWRITES)}. Repeatable.",
 )  # fmt: skip
-@click.option("--no-verify", is_flag=True, help="Do not compare the gradient with a reference.")
+@click.option("--no-verify", is_flag=True, help="Do not compare the outputs with a reference.")
+@click.option(
+    "--keep-failed", is_flag=True,
+    help="Where they disagree, leave OUT as NAME.failed.onnx, with a report, NAME.failed.json.",
+)  # fmt: skip
 @overwrite_option
 def export(
     source: str, out: Path, range_: Any, input_: Any, labels: Path | None, no_verify: bool,
@@ -190,7 +194,7 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
     seconds = f"{report.seconds:.1f} s, of which verification {report.verify_seconds:.1f} s"
     table.add_row("time", seconds)
     verified = contract.verification
-    table.add_row("gradient", "not verified" if verified is None else describe(verified))
+    table.add_row("outputs", "not verified" if verified is None else describe(verified))
     console.print(table)
     for line in report.notes:
         console.print("[yellow]note:[/]", escape(line), soft_wrap=True)

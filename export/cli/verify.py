@@ -20,8 +20,7 @@ from ...runtime.contract import Contract, Verification
 from ...runtime.drawing.encode import HTML
 from ...runtime.guard import JSON, Guard, reading
 from ..sources.load import Classifier, as_exported, load, to_onnx
-from ..verify.verify import disagreement
-from ..verify.verify import verify as check_gradient
+from ..verify.verify import compare, must_agree
 from .arguments import constants_option
 from .terminal import status
 
@@ -114,11 +113,12 @@ def _verify(file: Path, source: str, weights: str | None, constants: dict[str, A
     console = Console(stderr=True)
     with status(console, f"verifying {file}"):
         model = as_exported(classifier, contract, constants)
-        result = check_gradient(made, model, classifier.module, contract)
+        result = compare(made, model, classifier.module, contract).verification
     if classifier.sha256 != contract.source.sha256:
         _other_source(console)
-    console.print(f"[green]verified:[/] {describe(result)}")
     click.echo(json.dumps({"file": str(file), **dataclasses.asdict(result)}))
+    must_agree(result)
+    console.print(f"[green]verified:[/] {describe(result)}")
 
 
 def _report(
@@ -167,8 +167,9 @@ def _report(
             }
         )
     )
-    if record["parity"].get("problems"):
-        raise disagreement(record["parity"]["reference"], record["parity"]["problems"])
+    if "outcome" in record["parity"]:
+        fields = [field.name for field in dataclasses.fields(Verification)]
+        must_agree(Verification(**{name: record["parity"][name] for name in fields}))
 
 
 @contextmanager
@@ -209,11 +210,15 @@ def _other_source(console: Console) -> None:
 
 def describe(result: Verification) -> str:
     """What verification found, in a line."""
+    if result.outcome == "not measured":
+        return f"not measured, because {'; '.join(result.because)}"
     rounding = ""
     if result.exact is not None:
         rounding = f", by rounding: {result.exact:.1e} computed in float64"
+    if result.cosine is None or result.relative_l2 is None:
+        return f"disagrees with {result.reference}: {'; '.join(result.because)}"
     return (
-        f"agrees with {result.reference}: cosine {result.cosine:.7f}, "
+        f"{result.outcome} with {result.reference}: cosine {result.cosine:.7f}, "
         f"relative L2 {result.relative_l2:.1e}{rounding} ({result.samples} samples)"
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.ops import Ops
 from .grids import Grid, fine, single, spread
@@ -37,9 +39,18 @@ def _magnitude(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     return made
 
 
+def _in_numpy(features: Array, gradient: Array) -> tuple[Array, Array]:
+    """A gradient that is the same everywhere is rounding, scaled up: hence the second."""
+    size = np.abs(gradient).mean(2)
+    low, high = size.min((2, 3), keepdims=True), size.max((2, 3), keepdims=True)
+    spread = np.maximum(high - low, TINY)
+    return (size - low) / spread, high / spread
+
+
 ROW = FileMap(
     "features",
     "mean over channels of abs(d score / d features), scaled to 0..1; their mean",
+    _in_numpy,
     choose=_middle,
     of_features=_magnitude,
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ..autodiff.ops import Ops
 from .grids import Grid, single, weighted
 from .row import FileMap
@@ -14,9 +16,15 @@ def _gradcam(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     return weighted(op, grid, op.ReduceMean(single(op, grid, g), axes, keepdims=1))
 
 
+def _in_numpy(features: Array, gradient: Array) -> tuple[Array, Array]:
+    products = gradient.mean((3, 4), keepdims=True) * features
+    return np.maximum(products.sum(2), 0), np.abs(products).sum(2)
+
+
 ROW = FileMap(
     "gradcam",
     "relu(sum over channels of mean(d score / d features) * features)",
+    _in_numpy,
     choose=lambda grids, spec: grids[-1:],
     of_features=_gradcam,
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.ops import Ops
 from .grids import Grid, fine, single, weighted
@@ -19,9 +21,15 @@ def _layercam(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     return weighted(op, grid, op.Relu(single(op, grid, g)))
 
 
+def _in_numpy(features: Array, gradient: Array) -> tuple[Array, Array]:
+    products = np.maximum(gradient, 0) * features
+    return np.maximum(products.sum(2), 0), np.abs(products).sum(2)
+
+
 ROW = FileMap(
     "layercam",
     "relu(sum over channels of relu(d score / d features) * features)",
+    _in_numpy,
     choose=_last_fine,
     of_features=_layercam,
 )

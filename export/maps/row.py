@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.ops import Ops
 from .grids import Grid
@@ -18,6 +19,10 @@ OfFeatures = Callable[[Ops, Grid, ir.Value], ir.Value]
 Choice = Callable[[list[Grid], ImageInput], list[Grid]]
 """Of all feature maps, in order, those that a map is made of: one or more, of one size."""
 
+InNumpy = Callable[[Array, Array], tuple[Array, Array]]
+"""The map [N,K,...] of features [N,1,C,h,w] (for a map of the image its values) and gradients
+[N,K,C,h,w], and the size of what each number is summed or scaled up of, which it rounds by."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FileMap:
@@ -26,6 +31,7 @@ class FileMap:
     Attributes:
         name: of the map, and of the graph's output.
         definition: how it comes from derivatives of the score, for the file's metadata.
+        in_numpy: the same computed by NumPy, which verification holds against what is emitted.
         of_image: how it is emitted, where it is made of the gradient with respect to the image.
         choose: which feature maps it is made of.
         of_features: how it is emitted for one of them; of several the mean is taken.
@@ -34,6 +40,7 @@ class FileMap:
 
     name: str
     definition: str
+    in_numpy: InNumpy
     of_image: OfImage | None = None
     choose: Choice | None = None
     of_features: OfFeatures | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import warnings
 from typing import Any
 
@@ -14,17 +15,28 @@ from ..probes import preprocessed
 from .measured import Measured
 
 
-def autograd(
-    module: Any, measured: Measured, contract: Contract
-) -> tuple[Array, Array, Array] | None:
-    """Expected and found gradients [N*K, C*H*W], and the module's scores; None: there are none.
+@dataclasses.dataclass(frozen=True)
+class ByTorch:
+    """What the module itself gives.
+
+    Attributes:
+        scores: float64 [N, classes].
+        gradient: float64 [N, K, C, H, W] by the image; None where autograd gives none, or the file
+            has none to compare.
+    """
+
+    scores: Array
+    gradient: Array | None
+
+
+def autograd(module: Any, measured: Measured, contract: Contract) -> ByTorch | None:
+    """The module's own scores and gradients; None where it cannot be run.
 
     In float64, so that only one side of the comparison rounds: float32 flips ReLU masks near zero,
     and each flip shows. All images at once: PyTorch 2.13 differentiates some models wrong in a
     batch of one (xcit, iformer).
 
-    There are none where the module cannot be run in float64 or float32 so that autograd sees its
-    input, as where it detaches a tensor.
+    There are no gradients where autograd does not see the input, as where the module detaches it.
     """
     import torch
 
@@ -34,16 +46,18 @@ def autograd(
         scores = module_scores(module, pixels, contract)
         if scores is None or scores.shape != measured.scores.shape:
             return None
+        own = scores.detach().numpy()
+        if measured.gradient is None:
+            return ByTorch(own, None)
         expected = np.empty_like(measured.gradient)
         for n, k in np.ndindex(*measured.classes.shape):
             score = scores[n, measured.classes[n, k]]
             try:
                 (gradient,) = torch.autograd.grad(score, pixels, retain_graph=True)
             except RuntimeError:
-                return None
+                return ByTorch(own, None)
             expected[n, k] = gradient[n].numpy()
-    rows = (measured.classes.size, -1)
-    return expected.reshape(rows), measured.gradient.reshape(rows), scores.detach().numpy()
+    return ByTorch(own, expected)
 
 
 def module_scores(module: Any, pixels: Any, contract: Contract) -> Any:

@@ -27,7 +27,7 @@ from ..graph.values import attribute, constant
 from ..graph.weights import Detached, detach, session
 from ..prepare.classifier import prepare
 from ..wrap import wrap
-from .reference import Kept
+from .kinks import Kept
 
 
 class FixedSlopes(Kept):
@@ -70,8 +70,13 @@ class FixedSlopes(Kept):
         return [*others, *(self._rectifier(name) for name in _VALUES)]
 
     def _rectifier(self, op_type: str) -> type[OpRun]:
+        plain = next((op for op in super().ops() if op.__name__ == op_type), None)
+
         def run(op: Any, *inputs: Any, **attributes: Any) -> tuple[Any]:
             name = op.onnx_node.output[0]
+            if name not in self._now and plain is not None:
+                held: tuple[Any] = plain._run(op, *inputs, **attributes)  # type: ignore[no-untyped-call]
+                return held
             y, x = _VALUES[op_type](*inputs, **attributes), max(inputs, key=np.size)
             if name not in self._now:
                 return (y,)

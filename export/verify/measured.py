@@ -1,33 +1,130 @@
-"""The file under test, run on test images: its scores, classes and gradients."""
+"""The file under test, run on test images: everything that it returns, and what that is made of."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import onnx
 
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract
 from ..graph.protos import with_output
 from ..graph.weights import Detached, session
-from ..probes import IMAGES, smooth_noise
-from ..wrap import GRADIENT
+from ..wrap import GRADIENT, gradient_of
 from .reference import Evaluator
 
 
 @dataclasses.dataclass(frozen=True)
+class Tap:
+    """A feature map that maps are made of, and the gradients of the scores by it.
+
+    Attributes:
+        value: float64 [N, ...].
+        gradient: float64 [N, K, ...].
+    """
+
+    value: Array
+    gradient: Array
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
-    """What the file under test returned for the test images."""
+    """What the file under test returned for test images, one by one.
 
-    pixels: Array  # float64 [N, C, H, W], the graph's own image values
-    scores: Array  # float32 [N, classes]
-    classes: Array  # int64 [N, K]
-    gradient: Array  # float64 [N, K, C, H, W]
-    reduced: bool  # the file's own output is exactly this gradient, or its reduction
+    Attributes:
+        pixels: float64 [N, C, H, W], the graph's own image values.
+        image: the same as the graph takes them.
+        outputs: by name, [N, ...]: ``scores``, ``class``, ``score``, and each map.
+        gradient: by the image, float64 [N, K, C, H, W]; None where the file does not go that far.
+        taps: by name: the feature maps that maps are made of.
+        seen: for each image: the inputs of nodes with kinks (kinks.py), by the nodes' output.
+    """
+
+    pixels: Array
+    image: Array
+    outputs: Mapping[str, Array]
+    gradient: Array | None
+    taps: Mapping[str, Tap]
+    seen: tuple[Mapping[str, Array], ...] = ()
+
+    @property
+    def scores(self) -> Array:
+        """float32 [N, classes]."""
+        return self.outputs["scores"]
+
+    @property
+    def classes(self) -> Array:
+        """int64 [N, K]."""
+        return self.outputs["class"]
+
+    @property
+    def gradients(self) -> list[Array]:
+        """All gradients, [N, K, ...] each: by the image, and by the feature maps."""
+        own = [] if self.gradient is None else [self.gradient]
+        return [*own, *(tap.gradient for tap in self.taps.values())]
 
 
-def in_float64(model: Detached, contract: Contract, measured: Measured) -> Measured:
-    """The first image's first gradient again, the file itself computing in float64.
+class File:
+    """The file under test, not optimised, so that any of its tensors can be read.
+
+    Args:
+        model: the graph.
+        contract: its metadata.
+        kinks: by the output of each node whose input is to be read: that input's name.
+    """
+
+    def __init__(self, model: Detached, contract: Contract, kinks: Mapping[str, str]) -> None:
+        self.contract = contract
+        self.maps = [made.name for made in contract.maps]
+        made = {y for node in model.proto.graph.node for y in node.output}
+        tensors = dict.fromkeys(t for one in contract.maps for t in one.tensors)
+        self.taps = [t for t in tensors if t in made and gradient_of(t) in made]
+        self.lost = [t for t in tensors if t not in self.taps]
+        self.whole = GRADIENT in made
+        self._kinks = {y: x for y, x in kinks.items() if x in made}
+        self._names = [
+            "scores", "class", "score", *self.maps, *([GRADIENT] if self.whole else []),
+            *self.taps, *map(gradient_of, self.taps),
+        ]  # fmt: skip
+        read = dict.fromkeys([*self._names, *self._kinks.values()])
+        # Outputs in the middle crash ONNX Runtime 1.31 where it changes layouts (NCHWc).
+        self._session = session(model.replace(with_outputs(model.proto, read)), optimise=False)
+
+    def run(self, pixels: Array, image: Array, index: Array, seen: bool = False) -> Measured:
+        """Run on images one by one, for the classes asked for, int64 [N, K].
+
+        ``seen``: read the inputs of nodes with kinks, too.
+        """
+        kinks = list(self._kinks) if seen else []
+        names = list(dict.fromkeys([*self._names, *(self._kinks[y] for y in kinks)]))
+        runs = [
+            dict(zip(names, self._session.run(names, {"image": x, "class_index": k}), strict=True))
+            for x, k in zip(image[:, None], index[:, None], strict=True)
+        ]
+
+        def all_of(name: str, axis: int = 0) -> Array:
+            return np.concatenate([one[name] for one in runs], axis)
+
+        def gradients(name: str) -> Array:
+            return all_of(name, 1).swapaxes(0, 1).astype(np.float64)
+
+        return Measured(
+            pixels=pixels,
+            image=image,
+            outputs={name: all_of(name) for name in ("scores", "class", "score", *self.maps)},
+            gradient=gradients(GRADIENT) if self.whole else None,
+            taps={
+                t: Tap(all_of(t).astype(np.float64), gradients(gradient_of(t))) for t in self.taps
+            },
+            seen=tuple({y: one[self._kinks[y]] for y in kinks} for one in runs),
+        )
+
+
+def in_float64(model: Detached, contract: Contract, measured: Measured, file: File) -> Measured:
+    """The first image and class again, the file itself computing in float64.
 
     float32 flips ReLU masks near zero, and a deep network multiplies that: PyTorch's own float32 is
     as far from its float64. In float64 a right gradient is right to many digits.
@@ -36,28 +133,27 @@ def in_float64(model: Detached, contract: Contract, measured: Measured) -> Measu
     image = pixels
     if contract.image.dtype == "uint8":
         image = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
-    engine = Evaluator(model.replace(with_output(model.proto, GRADIENT)))
-    (gradient,) = engine.run([GRADIENT], {"image": image, "class_index": classes})
-    return Measured(pixels, measured.scores[:1], classes, gradient.swapaxes(0, 1), reduced=True)
-
-
-def measure(model: Detached, contract: Contract, ranks: int, optimise: bool) -> Measured:
-    """Run the graph on test images."""
-    pixels, image = smooth_noise(contract)
-    ranks = min(ranks, contract.score.classes)
-    runs = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
-    index = np.tile(-1 - np.arange(ranks), (IMAGES, 1))
-    by_pixel = [m.name for m in contract.maps if m.name in ("saliency", "gradient")]
-    names = ["scores", "class", GRADIENT, *by_pixel]
-    # A range that is measured at run time is that of the whole batch: then one image at a time.
-    alone = any(node.op_type == "DynamicQuantizeLinear" for node in model.proto.graph.node)
-    parts = [slice(i, i + 1) for i in range(IMAGES)] if alone else [slice(None)]
-    made = [runs.run(names, {"image": image[p], "class_index": index[p]}) for p in parts]
-    scores, classes = (np.concatenate([m[i] for m in made]) for i in range(2))
-    gradient = np.concatenate([m[2] for m in made], axis=1).swapaxes(0, 1)
-    same = {"saliency": np.abs(gradient).max(2), "gradient": gradient}
-    reduced = all(
-        np.array_equal(np.concatenate([m[i] for m in made]), same[name], equal_nan=True)
-        for i, name in enumerate(by_pixel, 3)
+    wanted = [*([GRADIENT] if file.whole else []), *map(gradient_of, file.taps)]
+    engine = Evaluator(model.replace(with_outputs(model.proto, [*wanted, *file.taps])))
+    found = engine.run([*wanted, *file.taps], {"image": image, "class_index": classes})
+    by = dict(zip([*wanted, *file.taps], found, strict=True))
+    return dataclasses.replace(
+        measured,
+        pixels=pixels,
+        image=measured.image[:1],
+        outputs={"scores": measured.scores[:1], "class": classes},
+        gradient=by[GRADIENT].swapaxes(0, 1) if file.whole else None,
+        taps={t: Tap(by[t], by[gradient_of(t)].swapaxes(0, 1)) for t in file.taps},
+        seen=(),
     )
-    return Measured(pixels, scores, classes, gradient.astype(np.float64), reduced)
+
+
+def with_outputs(proto: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """A copy of the model that returns the named tensors, and nothing that they do not need."""
+    names = list(names)
+    result = with_output(proto, names[0], keep=True)
+    declared = {value.name: value for value in result.graph.output}
+    empty: Any = onnx.helper.make_empty_tensor_value_info
+    del result.graph.output[:]
+    result.graph.output.extend(declared.get(name, empty(name)) for name in names)
+    return result

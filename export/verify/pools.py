@@ -78,3 +78,42 @@ class GlobalLpPool(OpRun):
     def _run(self, x: Any, p: Any = 2) -> tuple[Any]:
         sums = (np.abs(x) ** (p or 2)).sum(tuple(range(2, x.ndim)), keepdims=True)
         return (sums ** (1 / (p or 2)),)
+
+
+class MaxPool(OpRun):
+    """Maximum pooling; onnx's own strays in SAME_LOWER and ceil_mode, and loops in Python."""
+
+    def _run(
+        self, x: Any, auto_pad: Any, ceil_mode: Any, dilations: Any, kernel_shape: Any, pads: Any,
+        storage_order: Any, strides: Any,
+    ) -> tuple[Any]:  # fmt: skip
+        rank, size = len(kernel_shape), np.array(x.shape[2:])
+        if is_whole(x, kernel_shape, pads, auto_pad, dilations):
+            kernel_shape, pads, strides = list(x.shape[2:]), None, None
+        stride, dilation = np.array(strides or [1] * rank), np.array(dilations or [1] * rank)
+        reach = dilation * (np.array(kernel_shape) - 1) + 1
+        before, after = np.array(pads or [0] * 2 * rank).reshape(2, rank)
+        if (auto_pad or "NOTSET").startswith("SAME"):
+            total = np.maximum((-(-size // stride) - 1) * stride + reach - size, 0)
+            before = total // 2 if auto_pad == "SAME_UPPER" else -(-total // 2)
+            after = total - before
+        room = size + before + after - reach
+        out = room // stride + 1
+        if ceil_mode:  # a window must begin inside the image or the padding before it
+            out = -(-room // stride) + 1
+            out -= (out - 1) * stride >= size + before
+        missing = np.maximum((out - 1) * stride + reach - size - before, 0)
+        width = [(0, 0), (0, 0), *zip(before, missing, strict=True)]
+        padded = np.pad(x, width, constant_values=-np.inf)
+        axes = tuple(range(2, 2 + rank))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(reach), axes)
+        steps = [slice(None, (o - 1) * s + 1, s) for o, s in zip(out, stride, strict=True)]
+        taps = [slice(None, None, d) for d in dilation]
+        windows = windows[(slice(None), slice(None), *steps, *taps)]
+        windows = windows.reshape(*windows.shape[: 2 + rank], -1)
+        chosen = self.choose(windows)[..., None]
+        return (np.take_along_axis(windows, chosen, -1)[..., 0],)
+
+    def choose(self, windows: Array) -> Array:
+        """Which element of each window, [..., taps] -> [...]."""
+        return windows.argmax(-1)

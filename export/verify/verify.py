@@ -1,12 +1,15 @@
-"""Is the gradient right? Parity with torch.autograd, or with finite differences in float64.
+"""Is what the file returns right? Every output against a reference that shares none of its code.
 
-Both references run the source classifier itself, not the graph that Backlit made of it.
+The reference runs the source classifier itself, not the graph that Backlit made of it. What comes
+out is one of three: the file agrees, it disagrees, or nothing was measured (verdict.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,25 +20,28 @@ from ...runtime.contract import Contract, Verification
 from ...runtime.errors import VerificationError
 from ..graph.weights import Detached, detach
 from ..precision.rounding import rounded
-from ..probes import smooth_noise
-from .autograd import autograd, module_scores
-from .differences import apart, differences
+from ..probes import others, smooth_noise
+from .autograd import ByTorch, autograd
+from .differences import (
+    Derivatives,
+    Source,
+    apart,
+    differences,
+    prepared_source,
+    scores_of,
+    source_of,
+)
 from .fixed_slopes import FixedSlopes
-from .measured import Measured, in_float64, measure
+from .kinks import Kept, inputs_of_kinks
+from .measured import File, Measured, in_float64
+from .outputs import check_outputs
+from .shipped import shipped
+from .verdict import AUTOGRAD, DIFFERENCES, SLOPES, Evidence, agreement, alive, awake_on, verdict
 
-RELATIVE_L2 = 1e-2  # float32 runs of two libraries flip ReLU masks near zero
-COSINE = 0.9999
-EXACT = 1e-4  # in float64 and without kinks, where RELATIVE_L2 does not hold
 SCORES = 1e-3  # largest difference over largest score
 SCORES_FLOAT64 = 1e-2  # of float32 from PyTorch's float64: a deep network rounds by 1e-3
-HALF = (4.5e-2, 0.999, 1e-2, 1e-2)  # the same four, for files that round weights and tensors
-UNEVEN = 0.8  # cosine of two ways of rounding; 0.99 on SqueezeNet, below 0.5 with masks gone wrong
-STEADY = 0.1  # above it differences by one small step are compared with those by several
-STEADY = 0.1  # above it differences by one small step make way for those by several
-LARGEST = 0.5  # however a model rounds (int8): a wrong gradient is off by about 1
-_AUTOGRAD, _DIFFERENCES = "torch.autograd", "finite differences, float64"
-_SLOPES = f"{_DIFFERENCES}, of the classifier with its ReLUs held to the slopes of the rule"
-_RANKS = {_AUTOGRAD: 2, _DIFFERENCES: 5, _SLOPES: 1}  # the scores of all classes come at once
+HALF_SCORES = 1e-2
+_RANKS = {AUTOGRAD: 2, DIFFERENCES: 5, SLOPES: 1}  # the scores of all classes come at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Compared:
         index: the class.
         cosine: of the two gradients; None where a derivative along a direction was compared.
         relative_l2: distance of the gradients over the reference's length; for derivatives along a
-            direction, distance over the root mean square of them all.
+            direction, distance over what is usual for a gradient of that length.
     """
 
     image: int
@@ -63,16 +69,56 @@ class Parity:
     Attributes:
         verification: all in all.
         compared: one by one.
-        problems: what is outside the tolerances above; empty if the gradient is right.
     """
 
     verification: Verification
     compared: tuple[Compared, ...]
-    problems: tuple[str, ...]
 
 
 def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Verification:
-    """Compare a Backlit graph with its source.
+    """Compare a Backlit graph with its source; arguments as of `compare`.
+
+    Returns:
+        What was measured; it agrees.
+
+    Raises:
+        VerificationError: it does not, or nothing could be measured.
+    """
+    found = compare(model, source, module, contract).verification
+    must_agree(found)
+    return found
+
+
+def must_agree(found: Verification, kept: Sequence[Path] = ()) -> None:
+    """Refuse what does not agree with its reference.
+
+    Args:
+        found: what comparing gave.
+        kept: where the file and its report were left.
+
+    Raises:
+        VerificationError: says by how much it is off, or why nothing was measured.
+    """
+    because = "; ".join(found.because)
+    where = f" The file and its report are {' and '.join(map(str, kept))}." if kept else ""
+    if found.outcome == "not measured":
+        raise VerificationError(
+            f"nothing was measured, because {because}.",
+            "give trained weights, and the preprocessing that they want; --no-verify writes the "
+            f"file unverified.{where}",
+        )
+    if found.outcome == "disagrees":
+        ask = "report the model with them." if kept else (
+            "export with --keep-failed, and report the model with what that leaves."
+        )  # fmt: skip
+        raise VerificationError(
+            f"the file disagrees with {found.reference}: {because}.",
+            f"{ask} --no-verify writes the file regardless.{where}",
+        )
+
+
+def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Parity:
+    """Compare a Backlit graph with its source, whatever comes out.
 
     Args:
         model: the Backlit graph.
@@ -80,124 +126,123 @@ def verify(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -
         module: the classifier as torch module, where it was one; else None.
         contract: the metadata; says how pixels become the classifier's input.
 
-    Returns:
-        What was measured, within the tolerances above.
-
-    Raises:
-        VerificationError: outside them.
-    """
-    parity = compare(model, source, module, contract)
-    if parity.problems:
-        raise disagreement(parity.verification.reference, parity.problems)
-    return parity.verification
-
-
-def disagreement(reference: str, problems: Sequence[str]) -> VerificationError:
-    """The error for a graph that is outside the tolerances."""
-    return VerificationError(
-        f"the gradient disagrees with {reference}: {'; '.join(problems)}.",
-        "this is a bug in Backlit or an operator with side effects: please report the model. "
-        "--no-verify writes the file regardless.",
-    )
-
-
-def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Parity:
-    """Compare a Backlit graph with its source, whatever comes out; arguments as in `verify`.
-
     Raises:
         VerificationError: the source is not the classifier that the graph was made of.
     """
-    whole = not contract.score.left_out and contract.score.box_axis is None
-    by_torch = module is not None and whole
-    reference = _AUTOGRAD if by_torch else _DIFFERENCES
-    if contract.relu != "gradient":
-        reference = _SLOPES
     half = contract.precision in ("float16", "bfloat16")
     detached = detach(model)
     # ONNX Runtime's CPU provider rounds between some nodes only, unless roundings are nodes.
     runs = detach(rounded(model)) if half else detached
-    measured = measure(runs, contract, _RANKS[reference], optimise=not half)
-
-    if reference == _SLOPES:
-        slopes = FixedSlopes(source, contract, smooth_noise(contract)[1], measured.classes[:, 0])
-        expected, found, scores = differences(detach(source), measured, contract, slopes=slopes)
-        if by_torch:  # that was of what PyTorch exported
-            import torch
-
-            with torch.no_grad():
-                own = module_scores(module, torch.tensor(measured.pixels), contract)
-            if own is not None:
-                scores = own.numpy()
-    elif by_torch:
-        by_autograd = autograd(module, measured, contract)
-        if by_autograd is None:
-            return compare(model, source, None, contract)
-        expected, found, scores = by_autograd
-    else:
-        expected, found, scores = differences(detach(source), measured, contract)
-    cosine, error = _agreement(expected, found)
-    exact = None
-    single = (RELATIVE_L2, COSINE, EXACT, SCORES_FLOAT64 if by_torch else SCORES)
-    most, least, most_exact, most_scores = HALF if half else single
-    if error > most and reference != _SLOPES:  # is that rounding, or is the gradient wrong?
-        again = in_float64(detached, contract, measured)
-        # Of the ONNX source: its exporter folded BatchNormalization into float32 weights.
-        _, exact = _agreement(*differences(detach(source), again, contract, smooth=True)[:2])
-        if error > STEADY and exact <= EXACT and not by_torch:
-            # The score hardly depends on the image: what was measured first was rounding.
-            expected, found, _ = differences(detach(source), measured, contract, smooth=True)
-            cosine, error = _agreement(expected, found)
-    result = Verification(
-        reference,
-        cosine=cosine,
-        relative_l2=error,
-        samples=measured.classes.size,
-        scores_relative=apart(measured.scores, scores),
-        exact=exact,
-    )
-    problems = [] if measured.reduced else ["the saliency is not the gradient's reduction"]
-    if not np.isfinite(measured.gradient).all():
-        problems.append("the gradient holds inf or nan")
-    if exact is None and cosine < least:
-        problems.append(f"cosine {cosine:.6f} < {least}")
-    if exact is None and error > most:
-        problems.append(f"relative L2 {error:.2e} > {most:.0e}")
-    if exact is not None and not (exact <= most_exact and error <= LARGEST):
-        problems.append(f"relative L2 {error:.2e} > {most:.0e}, and {exact:.2e} in float64")
-    if not result.scores_relative <= most_scores:
-        problems.append(f"scores differ by {result.scores_relative:.2e} > {most_scores:.0e}")
-    if half and contract.precision == "float16":
-        unevenly = _agreement(*_unevenly(detached, contract, measured))[0]
-        if unevenly < UNEVEN:
-            problems.append(f"as ONNX Runtime rounds it, it is another: cosine {unevenly:.3f}")
-    return Parity(result, _one_by_one(expected, found, measured.classes), tuple(problems))
+    file = File(runs, contract, inputs_of_kinks(runs.proto, detach(source).proto))
+    own = source_of(source, contract, file.taps)
+    whole = not contract.score.left_out and contract.score.box_axis is None
+    reference = AUTOGRAD if module is not None and whole else DIFFERENCES
+    if contract.relu != "gradient":
+        reference = SLOPES
+    measured, tried = _measured(file, contract, _RANKS[reference])
+    torch_says = autograd(module, measured, contract) if module is not None and whole else None
+    by_torch = torch_says.gradient if reference == AUTOGRAD and torch_says is not None else None
+    if by_torch is None and reference == AUTOGRAD:
+        reference = DIFFERENCES
+    scores, allowed = _scores(own, torch_says, measured, contract, half)
+    evidence = Evidence(
+        reference, half, tried, measured, scores, allowed,
+        outputs=tuple(check_outputs(measured, contract, half)),
+        lost=tuple(file.lost),
+        by_torch=by_torch,
+    )  # fmt: skip
+    if np.isfinite(scores).all():
+        evidence = _with_differences(evidence, detached, source, contract, file)
+    if alive(measured) and contract.precision != "bfloat16":  # which the CPU provider does not run
+        alone = any(node.op_type == "DynamicQuantizeLinear" for node in detached.proto.graph.node)
+        ran = shipped(detached, contract, measured, alone)
+        evidence = dataclasses.replace(evidence, shipped=ran)
+    return Parity(verdict(evidence), _one_by_one(evidence))
 
 
-def _unevenly(model: Detached, contract: Contract, measured: Measured) -> tuple[Array, Array]:
-    """The gradients that were measured and those of a run as it is, where the classes are the same.
+def _measured(file: File, contract: Contract, ranks: int) -> tuple[Measured, int]:
+    """The file on the first test images that it has a gradient on, and how many were tried.
 
-    ONNX Runtime's CPU provider hands a float16 tensor rounded to one node and as it was to another:
-    what compares two such tensors for equality goes wrong there, and only there.
+    On the first ones of all, where it has one on none.
     """
-    found = measure(model, contract, measured.classes.shape[1], optimise=True)
-    same = found.classes == measured.classes
-    return measured.gradient[same], found.gradient[same]
+    ranks = min(ranks, contract.score.classes)
+    first, tried, awake = None, 0, []
+
+    def run(pixels: Array, image: Array) -> Measured:
+        return file.run(pixels, image, np.tile(-1 - np.arange(ranks), (len(image), 1)), seen=True)
+
+    for pixels, image in itertools.chain([smooth_noise(contract)], others(contract)):
+        measured = run(pixels, image)
+        if alive(measured):
+            return measured, tried + len(image)
+        first, tried = first or measured, tried + len(image)
+        awake += [(pixels[n], image[n]) for n in np.flatnonzero(awake_on(measured))]
+        if len(awake) >= len(image):
+            break
+    if awake:
+        return run(*map(np.stack, zip(*awake, strict=True))), tried
+    if first is None:
+        raise ValueError("there is no test image")
+    return first, tried
 
 
-def _one_by_one(expected: Array, found: Array, classes: Array) -> tuple[Compared, ...]:
-    """Each image and class: of gradients [N*K, ...] or derivatives along a direction [N*K]."""
-    along, spread = expected.ndim == 1, float(np.sqrt(np.mean(expected**2)))
-    rows = []
-    for (n, k), e, f in zip(np.ndindex(*classes.shape), expected, found, strict=True):
-        cosine, error = (
-            (None, abs(float(f - e)) / max(spread, 1e-30)) if along else _agreement(e, f)
-        )
-        rows.append(Compared(n, int(classes[n, k]), cosine, error))
-    return tuple(rows)
+def _scores(
+    own: Source, torch_says: ByTorch | None, measured: Measured, contract: Contract, half: bool
+) -> tuple[Array, float]:
+    """The classifier's own scores, and how far the file's may be from them."""
+    if torch_says is not None:
+        return torch_says.scores, HALF_SCORES if half else SCORES_FLOAT64
+    allowed = HALF_SCORES if half else SCORES
+    scores = scores_of(own, measured, contract, optimise=False)
+    if not apart(measured.scores, scores) <= allowed:  # what it fuses may round elsewhere (QDQ)
+        fused = scores_of(own, measured, contract, optimise=True)
+        scores = min(scores, fused, key=lambda s: apart(measured.scores, s))
+    return scores, allowed
 
 
-def _agreement(expected: Array, found: Array) -> tuple[float, float]:
-    """Cosine and relative L2 distance."""
-    norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
-    cosine = float(np.vdot(found, expected) / (norm * norm_found)) if norm * norm_found else 1.0
-    return cosine, float(np.linalg.norm(found - expected)) / max(norm, 1e-30)
+def _with_differences(
+    evidence: Evidence, model: Detached, source: ir.Model, contract: Contract, file: File
+) -> Evidence:
+    """The same with derivatives by differences; of the file in float64, too, where they are off."""
+    measured = evidence.measured
+
+    def by_differences(of: Measured, wanted: Sequence[str], settled: float) -> list[Derivatives]:
+        kept: Kept | None = None
+        if contract.relu != "gradient":
+            kept = FixedSlopes(source, contract, of.image, of.classes[:, 0])
+        own = source_of(source, contract, file.taps)
+        if "features" in wanted and set(own.taps) < set(file.taps):
+            made = differences(
+                own, of, contract, kept, [w for w in wanted if w == "image"], settled
+            )
+            own, contract_ = prepared_source(source, contract, file.taps)
+            return made + differences(own, of, contract_, kept, ["features"], settled)
+        return differences(own, of, contract, kept, wanted, settled)
+
+    most, most_exact = evidence.allowed
+    found = by_differences(measured, ["image", "features"], most)
+    evidence = dataclasses.replace(evidence, derivatives=tuple(found))
+    off = [of for of in ("image", "features") if evidence.off(of)]
+    if not off or not alive(measured) or contract.relu != "gradient":
+        return evidence
+    again = in_float64(model, contract, measured, file)
+    return dataclasses.replace(evidence, exact=tuple(by_differences(again, off, most_exact)))
+
+
+def _one_by_one(evidence: Evidence) -> tuple[Compared, ...]:
+    """Each image and class: of gradients, or of derivatives along a direction."""
+    measured = evidence.measured
+    if not alive(measured):
+        return ()
+    if evidence.by_torch is not None and measured.gradient is not None:
+        return tuple(
+            Compared(n, int(measured.classes[n, k]),
+                     *agreement(evidence.by_torch[n, k], measured.gradient[n, k]))
+            for n, k in np.ndindex(*measured.classes.shape)
+        )  # fmt: skip
+    kind = "image" if measured.gradient is not None else "features"
+    return tuple(
+        Compared(d.image, int(measured.classes[d.image, k]), None, float(error))
+        for d in evidence.derivatives if d.of == kind
+        for k, error in enumerate(d.error)
+    )  # fmt: skip

@@ -152,6 +152,8 @@ def _lines(contract: Contract) -> list[tuple[str, str]]:
     checked = contract.verification
     if checked is None:
         return [*lines, ("verified", "no")]
+    if checked.outcome != "agrees":
+        return [*lines, ("verified", f"NO, {checked.outcome}: {'; '.join(checked.because)}")]
     text = f"against {checked.reference}: cosine {checked.cosine:.8f}, "
     text += f"relative L2 {checked.relative_l2:.2e}, {checked.samples} samples"
     if checked.exact is not None:

@@ -1,8 +1,8 @@
-"""Is the gradient in the file the classifier's?
+"""Is what the file returns the classifier's?
 
-The section ``parity`` of the record: ``agrees``, ``problems``, all fields of the metadata's
-``verification``, ``compared``: per test image and class ``image``, ``class``, ``cosine``,
-``relative_l2``.
+The section ``parity`` of the record: ``agrees`` (null where nothing was measured), all fields of
+the metadata's ``verification``, ``compared``: per test image and class ``image``, ``class``,
+``cosine``, ``relative_l2``.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ class Parity(Plain):
 
     def lines(self, record: Record) -> list[str]:
         """Whether it agrees."""
-        word = "agrees" if record["agrees"] else "DISAGREES"
-        return [
-            f"parity: {word} with {record['reference']}, relative L2 {record['relative_l2']:.1e}"
-        ]
+        if record["agrees"] is None:
+            return [f"parity: not measured, because {'; '.join(record['because'])}"]
+        if not record["agrees"]:
+            because = "; ".join(record["because"])
+            return [f"parity: DISAGREES with {record['reference']}: {because}"]
+        return [f"parity: agrees with {record['reference']}, relative L2 "
+                f"{record['relative_l2']:.1e}"]  # fmt: skip
 
     def part(self, answer: Answer, study: Study, most: int) -> Part:
         """A table, image by image."""
@@ -47,7 +50,7 @@ class Parity(Plain):
 def _part(answer: Answer, study: Study, most: int) -> Part:
     title = "Is it the classifier's gradient?"
     text = (
-        "The file's gradient against that of the classifier it was made of, on seeded noise.",
+        "What the file returns against the classifier it was made of, on seeded test images.",
         "Shows: the graph computes the derivative of this classifier's scores. Does not show: that "
         "a derivative is a good explanation. Baseline: a wrong gradient is off by about 1.",
     )
@@ -65,27 +68,43 @@ def _part(answer: Answer, study: Study, most: int) -> Part:
         for one in section["compared"]
     ]
     cosines = all(len(row.cells) == 2 for row in rows)
-    whole = Cell(f"{section['relative_l2']:.1e}"), Cell(f"{section['cosine']:.7f}")
+    whole = Cell(_told(section["relative_l2"], ".1e")), Cell(_told(section["cosine"], ".7f"))
     exact = "" if section["exact"] is None else f"; computed in float64 {section['exact']:.1e}"
     table = Table(
         f"Against {section['reference']}",
         ("", "relative distance", "cosine")[: 2 + cosines],
         (Row("all", whole[: 1 + cosines]), *rows),
-        f"Largest difference of scores, over the largest score: {section['scores_relative']:.1e}"
+        "Largest difference of scores, over the largest score: "
+        f"{_told(section['scores_relative'], '.1e')}"
         f"{exact}." + ("" if cosines else " Derivatives along a random direction were compared."),
     )
-    agrees = section["agrees"]
-    verdict = f"yes, within {section['relative_l2']:.1e}"
-    if not agrees:
-        verdict = f"no: {'; '.join(section['problems'])}"
-    return Part(title, text, (table,), verdict, agrees)
+    outputs = Table(
+        "Each output",
+        ("", "off by", "expected at most"),
+        tuple(
+            Row(one["name"], (Cell(_told(one["error"], ".1e")), Cell(f"{one['allowed']:.0e}")))
+            for one in section["outputs"]
+        ),
+        "class, ranks: the share that is wrong; batch: what a batch moves; the rest: relative.",
+    )
+    because = "; ".join(section["because"])
+    verdict = {
+        "agrees": f"yes, within {_told(section['relative_l2'], '.1e')}",
+        "disagrees": f"no: {because}",
+        "not measured": f"nothing was measured, because {because}",
+    }[section["outcome"]]
+    return Part(title, text, (table, outputs), verdict, section["agrees"])
+
+
+def _told(value: float | None, digits: str) -> str:
+    return "none" if value is None else format(value, digits)
 
 
 def record(found: Compared) -> Record:
     """As JSON takes it."""
+    outcome = found.verification.outcome
     return {
-        "agrees": not found.problems,
-        "problems": list(found.problems),
+        "agrees": None if outcome == "not measured" else outcome == "agrees",
         **dataclasses.asdict(found.verification),
         "compared": [
             {
