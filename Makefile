@@ -9,7 +9,7 @@ OPENVINO := .venv-openvino
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow lint docs openvino oracle zoo boxes throughput bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow lint docs openvino oracle planted zoo boxes throughput bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -75,6 +75,11 @@ $(OPENVINO)/ready: pyproject.toml setup.py tests/constraints.txt
 # The gradients of onnx's own operator tests; make oracle PATTERN=conv runs those of that name.
 oracle: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.oracle.run --names "$(PATTERN)"
+
+# Faults planted in copies of the package: is each refused by verification, and seen by the tests?
+# Half an hour. make planted ARGS="--only Gemm --workers 1"
+planted: .venv/ready-test
+	$(BIN)/python -m benchmarks.planted.run $(ARGS)
 
 # All of torchvision's classifiers and a model of every timm family: hours; goes on where it stopped.
 # make zoo ONLY="vit_*" runs those of that name.

@@ -7,7 +7,7 @@ from benchmarks import ROOT
 DOCS = ROOT / "docs"
 PAGES = {
     "bench": "measured/index.md", "boxes": "boxes.md", "zoo": "measured/torchvision.md",
-    "tools": "what-goes-in.md",
+    "tools": "what-goes-in.md", "planted": "measured/planted.md",
 }  # fmt: skip
 """Which page has a part."""
 

@@ -55,6 +55,38 @@ def test_kinks_of_elementwise_functions(
     np.testing.assert_allclose(found, x.grad.numpy(), rtol=1e-6, atol=1e-12)
 
 
+WIDE = np.linspace(-6, 6, 97)[None] + 0.01
+
+
+@pytest.mark.parametrize(
+    ("smooth", "reference"),
+    [
+        (case("Gelu", (1, 97)), F.gelu),
+        (case("Gelu", (1, 97), approximate="tanh"), lambda x: F.gelu(x, approximate="tanh")),
+        (case("Erf", (1, 97)), torch.erf),
+        (case("Sigmoid", (1, 97)), torch.sigmoid),
+        (case("Tanh", (1, 97)), torch.tanh),
+        (case("Softplus", (1, 97)), F.softplus),
+        (case("Softsign", (1, 97)), F.softsign),
+        (case("Mish", (1, 97)), F.mish),
+        (case("Elu", (1, 97), alpha=0.7), lambda x: F.elu(x, 0.7)),
+        (case("Celu", (1, 97), alpha=0.7), lambda x: F.celu(x, 0.7)),
+        (case("Selu", (1, 97)), F.selu),
+        (case("HardSwish", (1, 97)), F.hardswish),
+        (case("LeakyRelu", (1, 97)), F.leaky_relu),
+    ],
+    ids=lambda v: v.name if isinstance(v, Case) else "",
+)
+def test_smooth_functions_far_from_zero(
+    smooth: Case, reference: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """In float64: an approximation, or a constant of few digits, is another function."""
+    found, seed = gradient(smooth, {"x": WIDE})
+    x = torch.tensor(WIDE, requires_grad=True)
+    reference(x).backward(torch.tensor(seed))
+    np.testing.assert_allclose(found, x.grad.numpy(), rtol=2e-6, atol=1e-7)  # its Erf: 1e-8
+
+
 def integers(shape: tuple[int, ...]) -> Array:
     """Few different values, so nearly every window has a tie."""
     return np.random.default_rng(2).integers(0, 3, shape).astype(np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import Draw, I, between, case, distinct, positive
+from .case import Draw, I, away, between, case, distinct, positive
 
 CASES = [
     *(case(op, (2, 3, 4), second=(2, 3, 4), sampler=positive) for op in ("Add", "Sub", "Mul", "Div")),
@@ -20,4 +20,8 @@ CASES = [
     case("Mod", (3, 4), I([2.0, 1.3, -0.7, 5.0]), fmod=1, sampler=between(5.05, 5.1)),
     case("Mod", (3, 1), second=(2, 3, 4), fmod=1, sampler=between(0.6, 1.0)),
     case("Max", (4, 3), Draw((4, 3)), Draw((3,)), Draw((4, 1)), position=2, sampler=distinct),
+    *(case(op, (2, 3, 4), second=(4,), sampler=away(0)) for op in ("Add", "Sub", "Mul", "Div")),
+    *(case(op, (3, 3), second=(3, 1), sampler=away(0)) for op in ("Mul", "Div", "Mean")),
+    case("Sub", (2, 3), I(2.0), position=1),
+    case("Div", (2, 3), Draw((2, 3)), position=1, sampler=away(0)),
 ]  # fmt: skip

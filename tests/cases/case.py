@@ -52,6 +52,17 @@ def distinct(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.permutation(np.prod(shape, dtype=int)).reshape(shape) * 0.1 - 1.0
 
 
+def below_zero(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """As distinct, in each channel 0 and below: a 0 that pads a map equals the largest number."""
+    rows = [rng.permutation(np.prod(shape[2:], dtype=int)) for _ in range(shape[0] * shape[1])]
+    return -0.1 * np.reshape(rows, shape)
+
+
+def tiny(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """So small that the epsilon of a normalisation counts."""
+    return 3e-3 * rng.standard_normal(shape)
+
+
 @dataclasses.dataclass(frozen=True)
 class Case:
     """``op(inputs) -> first output``, differentiated by each input named in ``wrt``."""

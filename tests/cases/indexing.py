@@ -58,4 +58,12 @@ CASES = [
     case("GatherElements", (3, 4), I([[0, -1], [3, 3], [1, 0]]), axis=1, live=True),
     case("ScatterElements", (2, 4), I([[1, 0], [3, -1]]), Draw((2, 2)), axis=1, live=True),
     case("ScatterND", (4, 5), I([[1], [-1]]), Draw((2, 5)), live=True),
+    case("Gather", (4, 4), I([3, 1, 0, 2])),
+    case("Gather", (4, 4), I([[3, 1], [0, 0]]), axis=1),
+    case("GatherND", (3, 3, 3), I([[0, 2], [2, 1], [2, 1]])),
+    case("GatherND", (3, 3, 3), I([[0, 2], [2, 1], [2, 1]]), live=True),
+    *(case("GatherElements", (3, 3), I([[0, 2, 1], [2, 2, 0], [1, 0, 0]]), axis=a) for a in (0, 1)),
+    *(case("ScatterElements", (3, 3), I([[0, 2, 1]]), Draw((1, 3)), axis=a) for a in (0,)),
+    case("ScatterElements", (1, 3), Draw((3, 3)), I([[2, 0, 2]]), position=2, axis=0, reduction="add"),
+    case("Slice", (5, 5), I([1, 4]), I([4, 0]), I([0, 1]), I([2, -1])),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import IMAGE, Draw, away, case, positive
+from .case import IMAGE, Draw, away, between, case, positive, tiny
 
 CASES = [
     case("BatchNormalization", IMAGE, *[Draw((3,))] * 3, Draw((3,), positive)),
@@ -43,4 +43,13 @@ CASES = [
     case("LayerNormalization", (2, 3, 4), Draw((4,)), Draw((4,)), stash_type=1),
     case("RMSNormalization", (2, 3, 4), Draw((4,)), opset=23, stash_type=1),
     case("GroupNormalization", (2, 4, 5), Draw((4,)), Draw((4,)), opset=21, num_groups=2, stash_type=1, exact=False),
+    # Of numbers so small that epsilon counts, at its default.
+    case("BatchNormalization", IMAGE, *[Draw((3,))] * 3, Draw((3,), between(1e-5, 1e-4))),
+    case("LayerNormalization", (2, 3, 4), Draw((4,)), Draw((4,)), sampler=tiny),
+    case("RMSNormalization", (2, 3, 4), Draw((4,)), opset=23, sampler=tiny),
+    case("InstanceNormalization", IMAGE, Draw((3,)), Draw((3,)), sampler=tiny),
+    case("GroupNormalization", (2, 6, 5), Draw((2,)), Draw((2,)), opset=18, num_groups=2, sampler=tiny),
+    case("LayerNormalization", (4, 4), Draw((4,)), Draw((4,))),
+    case("GroupNormalization", (2, 4, 4), Draw((4,)), Draw((4,)), opset=21, num_groups=2, exact=False),
+    *(case(op, (4, 4), axis=axis) for op in ("Softmax", "LogSoftmax", "LpNormalization") for axis in (0, 1)),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import IMAGE, I, away, case, distinct, positive
+from .case import IMAGE, I, away, below_zero, case, distinct, positive
 
 CASES = [
     case("MaxPool", IMAGE, kernel_shape=[2, 2], sampler=distinct),
@@ -55,4 +55,13 @@ CASES = [
     *(case(op, IMAGE, kernel_shape=[2, 2], strides=[9, 9], sampler=distinct) for op in ("AveragePool", "MaxPool")),
     *(case(op, (2, 3, 9, 8), kernel_shape=[3, 3], dilations=[3, 4], pads=[2, 2, 1, 2], sampler=distinct) for op in ("AveragePool", "MaxPool")),
     *(case(op, IMAGE, kernel_shape=[9, 2], strides=[9, 1], pads=[1, 0, 1, 0], sampler=distinct) for op in ("AveragePool", "MaxPool")),
+    # Below zero a padding with 0 would win; pads, strides and kernels that differ tell what is mixed up.
+    case("MaxPool", (2, 3, 4, 5), kernel_shape=[3, 3], pads=[1, 1, 1, 1], sampler=below_zero, exact=False),
+    case("MaxPool", (2, 3, 4, 5), kernel_shape=[3, 2], strides=[2, 3], pads=[2, 0, 0, 1], sampler=below_zero),
+    case("MaxPool", (1, 2, 7, 5), kernel_shape=[2, 3], strides=[2, 1], dilations=[3, 1], pads=[1, 2, 0, 1], sampler=below_zero, exact=False),
+    case("MaxPool", (2, 3, 7), kernel_shape=[3], strides=[2], pads=[2, 1], sampler=below_zero),
+    *(case("AveragePool", IMAGE, kernel_shape=[3, 4], strides=[2, 3], pads=[1, 0, 2, 3], count_include_pad=i) for i in (0, 1)),
+    *(case("AveragePool", (2, 3, 8, 7), kernel_shape=[3, 2], strides=[3, 2], pads=[2, 0, 0, 1], ceil_mode=1, count_include_pad=i, exact=False) for i in (0, 1)),
+    case("AveragePool", (2, 3, 9), kernel_shape=[4], strides=[3], pads=[0, 2], count_include_pad=1),
+    case("LpPool", IMAGE, kernel_shape=[3, 2], strides=[2, 3], pads=[0, 1, 2, 0], p=3, sampler=away(0), exact=False),
 ]  # fmt: skip

@@ -33,4 +33,18 @@ CASES = [
     case("Einsum", (3, 4), second=(4, 5), equation="ij,jk->i"),
     case("Einsum", (3, 4), Draw((4, 5)), Draw((5, 2)), equation="ij,jk,kl->il"),
     case("Einsum", (3,), second=(4,), equation="i,j->ij", opset=12),
+    # Square: nothing but the numbers tells what is transposed.
+    *(case("Gemm", (4, 4), Draw((4, 4)), transA=a, transB=b, alpha=0.5) for a in (0, 1) for b in (0, 1)),
+    *(case("Gemm", (4, 4), second=(4, 4), transA=a, transB=b) for a in (0, 1) for b in (0, 1)),
+    case("Gemm", (3, 4), Draw((4, 4)), Draw((3, 1)), transB=1, beta=0.3),
+    case("Gemm", (4,), Draw((3, 4)), Draw((4, 4)), position=2, beta=0.5, alpha=2.0),
+    case("MatMul", (3, 4), Draw((4, 4))),
+    case("MatMul", (2, 4, 4), Draw((4, 4))),
+    case("MatMul", (4, 4), second=(4, 4)),
+    case("MatMul", (4, 4), second=(4,)),
+    case("MatMul", (4,), second=(4, 4)),
+    case("MatMul", (2, 1, 4, 4), second=(3, 4, 4)),
+    *(case("Einsum", (4, 4), second=(4, 4), equation=e) for e in ("ab,bc->ac", "ab,cb->ca", "ba,cb->ac")),
+    case("Einsum", (3, 4), equation="ba"),
+    case("Einsum", (1, 3), second=(1, 4), equation="ab,ac->bc"),
 ]  # fmt: skip

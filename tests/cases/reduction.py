@@ -31,4 +31,7 @@ CASES = [
     case("CumSum", (2, 3, 4), I(2), reverse=1, exclusive=1),
     case("CumProd", (2, 3, 4), I(1), opset=26, sampler=away(0)),
     case("CumProd", (2, 3, 4), I(-1), opset=26, exclusive=1, reverse=1, sampler=away(0)),
+    *(case(op, (3, 3, 4), I([1, -1]), keepdims=0) for op in ("ReduceSum", "ReduceMean")),
+    *(case(op, (3, 3, 3), I([a]), keepdims=0, sampler=s) for op, s in SMOOTH for a in (0, 2)),
+    *(case("CumSum", (3, 3), I(a), exclusive=e, reverse=r) for a in (0, 1) for e in (0, 1) for r in (0, 1)),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .case import I, case
+from .case import Draw, I, case
 
 CASES = [
     case("Flatten", (2, 3, 4)),
@@ -43,4 +43,14 @@ CASES = [
     case("Trilu", (2, 5, 4), I(-1), upper=0),
     case("CenterCropPad", (5, 6), I([3, 8])),
     case("Reshape", (2, 3, 4), I([4, -1]), allowzero=1),
+    case("Transpose", (3, 3, 3), perm=[1, 2, 0]),
+    case("Concat", (2, 3), Draw((2, 3)), Draw((2, 4)), position=1, axis=-1),
+    case("Concat", (3, 3), second=(3, 3), axis=0),
+    *(case("Split", (3, 6), outputs=3, num_outputs=3, axis=1, use=u) for u in (1, 2)),
+    case("Split", (6,), I([1, 3, 2]), outputs=3, use=2),
+    *(case("Pad", (4, 4), I([2, 0, 1, 3]), mode=mode) for mode in ("constant", "edge", "reflect", "wrap")),
+    *(case("DepthToSpace", (1, 12, 2, 2), blocksize=2, mode=mode) for mode in ("DCR", "CRD")),
+    case("SpaceToDepth", (1, 3, 4, 4), blocksize=2),
+    *(case("Trilu", (4, 4), I(k), upper=u) for k in (-1, 1) for u in (0, 1)),
+    case("Tile", (3, 3), I([2, 2])),
 ]  # fmt: skip

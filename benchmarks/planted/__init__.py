@@ -1,0 +1,1 @@
+"""Faults planted in copies of the package: does verification refuse them, do the tests see them?"""
