@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import inspect
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,8 @@ import onnx_ir as ir
 from ..runtime import contract as schema
 from ..runtime import files
 from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source
-from ..runtime.errors import OptionError
+from ..runtime.errors import ModelError, OptionError
+from ..runtime.text import UNSEEN, one_line
 from . import rules
 from .check.tensorrt_rules import audit
 from .differentiate import differentiate
@@ -26,6 +28,7 @@ from .options import ExportOptions, Keywords
 from .precision.lower import PRECISIONS, lower
 from .prepare.classifier import computes_in, prepare
 from .prepare.scores import Choice
+from .sources.blame import blaming
 from .sources.classifier import Classifier, Preprocessing
 from .sources.load import as_run, load, to_onnx
 from .verify.verify import verify
@@ -118,21 +121,22 @@ def export(source: Any, path: str | os.PathLike[str], **options: Unpack[Keywords
     asked = ExportOptions(**options)
     started, path = time.perf_counter(), Path(path)
     files.folder(path.parent)
-    classifier = load(source, asked.weights)
-    prepared = _prepare(classifier, asked)
-    classifier = as_run(classifier)
-    forward, computed_in = len(prepared.model.graph), _computed_in(prepared, asked)
-    contract = _differentiate(classifier, prepared, asked, computed_in)
-    model = prepared.model
-    optimise(model, asked.rewrites)
-    if asked.precision is not None:
-        model = lower(model, contract, PRECISIONS[asked.precision])
-        contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
-    verify_started = time.perf_counter()
-    if asked.verify:
-        measured = verify(model, prepared.original, classifier.module, contract)
-        contract = dataclasses.replace(contract, verification=measured)
-    verify_seconds = time.perf_counter() - verify_started
+    with blaming(source):
+        classifier = load(source, asked.weights)
+        prepared = _prepare(classifier, asked)
+        classifier = as_run(classifier)
+        forward, computed_in = len(prepared.model.graph), _computed_in(prepared, asked)
+        contract = _differentiate(classifier, prepared, asked, computed_in)
+        model = prepared.model
+        optimise(model, asked.rewrites)
+        if asked.precision is not None:
+            model = lower(model, contract, PRECISIONS[asked.precision])
+            contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
+        verify_started = time.perf_counter()
+        if asked.verify:
+            measured = verify(model, prepared.original, classifier.module, contract)
+            contract = dataclasses.replace(contract, verification=measured)
+        verify_seconds = time.perf_counter() - verify_started
     without_gradient(model)
     stamp(model, contract)
     return ExportReport(
@@ -198,27 +202,38 @@ def _differentiate(
             f"{', '.join(asked.map_names)} needs.",
             "ask for --maps saliency.",
         )
-    return Contract(
+    contract = Contract(
         tool=f"backlit {importlib.metadata.version('backlit')}",
-        source=Source(classifier.name, classifier.sha256, prepared.exporter),
+        source=Source(one_line(classifier.name), classifier.sha256, prepared.exporter),
         image=spec,
         normalisation=normalisation,
         score=Score(
             wrapped.classes,
-            tensor,
+            one_line(tensor),
             choice.left_out,
             choice.box_axis,
-            choice.candidates if len(choice.candidates) > 1 else (),
+            tuple(map(one_line, choice.candidates if len(choice.candidates) > 1 else ())),
         ),
         maps=wrapped.maps,
         relu=asked.relu,
         precision=computed_in,
         labels=_labels(wrapped.classes, asked.labels, says.labels),
     )
+    if (wrong := contract.wrong()) is not None:
+        raise ModelError(
+            f"{classifier.name} cannot become a Backlit file: {wrong}.",
+            "choose options within these bounds, as a smaller --size.",
+        )
+    return contract
 
 
 def _image_input(dims: tuple[int, ...], asked: ExportOptions, says: Preprocessing) -> ImageInput:
     channels, height, width = dims
+    if max(dims) > schema.MOST_SIDE or channels * height * width > schema.MOST_VALUES:
+        raise ModelError(
+            f"the model takes images of {channels} x {height} x {width}, which are too large.",
+            "give --size, or make the model for smaller ones.",
+        )
     return ImageInput(
         dtype=asked.input,
         layout="NHWC" if asked.input == "uint8" else "NCHW",
@@ -257,7 +272,15 @@ def _labels(
     if given is not None and len(given) != classes:
         raise OptionError(f"{len(given)} labels for {classes} classes.", "give one label per line.")
     names = own if given is None else given
-    return None if names is None or len(names) != classes else tuple(names)
+    for number, name in enumerate(given or ()):
+        if re.search(UNSEEN, name):
+            raise OptionError(
+                f"label {number} has characters that are no text: {ascii(name)[:80]}.",
+                "save the labels as plain UTF-8 text, one on each line.",
+            )
+    if names is None or len(names) != classes:
+        return None
+    return tuple(one_line(name) for name in names)
 
 
 def _per_channel(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +124,12 @@ def sweep(folder: Path) -> None:
     for path in folder.glob(".*.part"):
         if path.is_file():
             path.unlink(missing_ok=True)
+
+
+def special(path: str | os.PathLike[str]) -> bool:
+    """Whether a path leads to a pipe, a device or a socket: reading it may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # ValueError: a null character
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
