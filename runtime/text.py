@@ -24,3 +24,11 @@ def plain(text: str, longest: int = 4096) -> str:
 def one_line(text: str) -> str:
     """As `plain`, with line feeds spelt out too."""
     return plain(text).replace("\n", r"\n")
+
+
+def cell(text: str | None) -> str | None:
+    """A text as a table's cell: a spreadsheet computes what begins with ``=``, ``+``, ``-``, ``@``.
+
+    An apostrophe before it, which a spreadsheet does not show, makes it a text.
+    """
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text

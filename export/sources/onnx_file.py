@@ -119,9 +119,7 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
                 f"the weights of {path} lie in {file.name!r}, which is not beside it.",
                 f"copy {file.name} into {path.parent}, or export with the weights inside.",
             )
-        # A link may lead to where a cache keeps the model itself, and nowhere else.
-        folders = path.parent.resolve(), path.resolve().parent
-        if not any(file.resolve().is_relative_to(folder) for folder in folders):
+        if not file.resolve().is_relative_to(path.parent.resolve()):  # a link
             raise _outside(path, file.name)
         if end > file.stat().st_size:
             raise ModelError(
@@ -149,7 +147,7 @@ def _external(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int]:
 def _outside(path: Path, location: str) -> ModelError:
     return ModelError(
         f"{path} says that its weights lie in {location!r}, outside of its own folder.",
-        "do not use the file, unless you made it: then save its weights beside it.",
+        "do not use the file, unless you know it: then copy its weights beside it.",
     )
 
 

@@ -29,7 +29,7 @@ _COMMANDS = (
     ["saliency", "F", "I", "--map", "smoothgrad", "--class", "1"],
     ["localize", "F", "I", "-o", "out"],
     ["localize", "F", "I", "--format", "csv", "-o", "out"],
-    ["localize", "F", "I", "--sheet", "sheet.html"],
+    ["localize", "F", "I", "--sheet", "sheet.png"],
     ["visualize", "F", "--class", "0", "-o", "seen.png", "--steps", "3"],
 )
 

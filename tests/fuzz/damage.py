@@ -11,7 +11,8 @@ from typing import Any
 TEXTS = (
     "", " ", "\x00", "a\x00b", "\x1b[2J\x1b]0;owned\x07", "a\nb", "\r\nerror: forged",
     "\u202egnp.exe", "é" * 300, "x" * 100_000, "=1+1", "../../etc/passwd", "/dev/zero",
-    "<script>alert(1)</script>", "%s%n", "{0.__class__}", "\ud800", "\ufeff", "\U0001f3d4" * 9, "-", "--help", "nan", "1e999",
+    "<script>alert(1)</script>", "%s%n", "{0.__class__}", "\ud800", "\ufeff", "\U0001f3d4" * 9,
+    "-", "--help", "nan", "1e999",
 )  # fmt: skip
 INTEGERS = (
     0, 1, -1, 2, -2, 3, 7, 127, 255, 256, 1000, 3841, 65_535, 96_000, 1 << 20, (1 << 31) - 1,
