@@ -326,12 +326,3 @@ def test_a_full_memory_is_one_line(linear: Linear, monkeypatch: pytest.MonkeyPat
     result = run("info", linear.path)
     assert result.exit_code == 1
     assert "the memory is full" in result.stderr
-
-
-def test_a_picture_that_is_far_too_long_is_refused(tmp_path: Path) -> None:
-    """Its centre is cut after its shorter side has been enlarged."""
-    Image.new("L", (60_000, 1)).save(tmp_path / "long.png")
-    path = write_linear_file(tmp_path / "m.onnx", height=200, width=200, resize="crop").path
-    result = run("saliency", path, tmp_path / "long.png")
-    assert result.exit_code == 1
-    assert "60000x1 pixels, which is too long" in result.stderr

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..arrays import Floats, Index, Pixels
-from ..contract import MOST_VALUES, ImageInput
+from ..contract import ImageInput
 from ..errors import ImageError
 from . import bands
 from . import crops as crops_module
@@ -128,11 +128,6 @@ def prepare(image: Pixels, spec: ImageInput, crops: int = 1) -> Prepared:
     new_height, new_width = frame_height, frame_width
     if spec.resize == "crop":
         new_height, new_width = _cover(height, width, *spec.frame())
-        if new_height * new_width * spec.channels > MOST_VALUES:  # far longer than wide
-            raise ImageError(
-                f"the image is {width}x{height} pixels, which is too long to cut the centre of.",
-                "cut it to the part that shows the object.",
-            )
     left, top = round((new_width - frame_width) / 2), round((new_height - frame_height) / 2)
     box, how = (left, top, left + frame_width, top + frame_height), _RESAMPLING[spec.interpolation]
     if spec.channels in (1, 3):
