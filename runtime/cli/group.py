@@ -143,7 +143,10 @@ class LazyGroup(click.Group):
         closed = _open_streams()
         try:
             if closed:
-                raise OutputError("stdout is closed.", "give results a place: > results.jsonl")
+                raise OutputError(
+                    "stdout is closed.",
+                    "give results a place, such as > results.jsonl in the shell.",
+                )
             try:
                 return super().main(*args, **named)
             finally:
