@@ -38,7 +38,7 @@ MOST_VALUES = 1 << 28
 Text = Annotated[str, within(maxLength=4096, without=UNSEEN)]
 Side = Annotated[int, within(minimum=1, maximum=MOST_SIDE)]
 Count = Annotated[int, within(minimum=1, maximum=1 << 24)]
-Error = Annotated[float, within(minimum=0)]
+Deviation = Annotated[float, within(minimum=0)]
 _MEAN = within(minimum=-1e6, maximum=1e6)
 _STD = within(minimum=1e-6, maximum=1e6)
 
@@ -168,10 +168,10 @@ class Verification:
 
     reference: Text
     cosine: Annotated[float, within(minimum=-1.0000001, maximum=1.0000001)]
-    relative_l2: Error
+    relative_l2: Deviation
     samples: Count
-    scores_relative: Error
-    exact: Error | None = None
+    scores_relative: Deviation
+    exact: Deviation | None = None
 
 
 @dataclasses.dataclass(frozen=True)
