@@ -9,7 +9,7 @@ OPENVINO := .venv-openvino
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow lint docs openvino oracle planted zoo boxes throughput bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow fuzz lint docs openvino oracle planted zoo boxes throughput bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -22,11 +22,16 @@ test: .venv/ready-test lint
 slow: .venv/ready-test
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m slow
 
+# Damaged and hostile files, data sets and command lines by the thousand, counted: hours. Cases that
+# fail stay in out/fuzz. make fuzz ARGS="--only 'onnx files' --cases 500"
+fuzz: .venv/ready-test
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 lint: .venv/ready-test .typing/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .typing/backlit
-	$(BIN)/mypy tests/support tests/cases benchmarks release
+	$(BIN)/mypy tests/support tests/cases tests/fuzz benchmarks release
 	rm -rf .arrows && mkdir -p .arrows && cp -R backlit .arrows/backlit && cp -R export runtime models .arrows/backlit
 	cp pyproject.toml .arrows && cd .arrows && ../$(BIN)/lint-imports --no-logo --no-cache
 

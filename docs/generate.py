@@ -1,6 +1,7 @@
 """The site's pages, ready to build: the pages of this folder and what is made from the source.
 
     python docs/generate.py OUT
+    python docs/generate.py schema > docs/backlit.schema.json
 
 OUT/docs gets the pages, with the commands' help and the list of errors filled in; OUT/code the
 package, where mkdocstrings reads docstrings from; OUT/zensical.toml the configuration.
@@ -9,12 +10,15 @@ package, where mkdocstrings reads docstrings from; OUT/zensical.toml the configu
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import click
 from backlit.runtime.cli import COMMANDS, main
+from backlit.runtime.contract import Contract
+from backlit.runtime.schema import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
@@ -68,6 +72,18 @@ def _text(node: ast.expr) -> str | None:
     return " ".join(text.split())
 
 
+def schema() -> str:
+    """The JSON Schema of a file's metadata, from the dataclasses that read it."""
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The metadata of a Backlit file",
+        "description": 'The JSON object under the key "backlit" of an ONNX model\'s '
+        "metadata_props. A reader that does not know the schema number must refuse the file and "
+        "name the version that wrote it (tool).",
+    }
+    return json.dumps(head | json_schema(Contract), indent=2) + "\n"
+
+
 def generate(out: Path) -> None:
     """Write everything that the site is built from."""
     shutil.rmtree(out, ignore_errors=True)
@@ -92,4 +108,7 @@ def generate(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    generate(Path(sys.argv[1]))
+    if sys.argv[1] == "schema":
+        print(schema(), end="")
+    else:
+        generate(Path(sys.argv[1]))

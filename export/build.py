@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import inspect
 import os
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,9 @@ import onnx_ir as ir
 from ..runtime import contract as schema
 from ..runtime import files
 from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source
-from ..runtime.errors import OptionError
+from ..runtime.errors import ModelError, OptionError
 from ..runtime.guard import reading
+from ..runtime.text import UNSEEN, one_line
 from . import rules
 from .check.tensorrt_rules import audit
 from .differentiate import differentiate
@@ -27,6 +29,7 @@ from .options import ExportOptions, Keywords
 from .precision.lower import PRECISIONS, lower
 from .prepare.classifier import computes_in, prepare
 from .prepare.scores import Choice
+from .sources.blame import blaming
 from .sources.classifier import Classifier, Preprocessing
 from .sources.load import as_run, load, to_onnx
 from .verify.report import failed_paths, report
@@ -131,13 +134,6 @@ def export(
     started, path = time.perf_counter(), Path(path)
     guard = reading(source, asked.weights, overwrite=overwrite)
     files.prove({path: schema.MARK}, guard)
-    classifier = load(source, asked.weights)
-    prepared = _prepare(classifier, asked)
-    classifier = as_run(classifier)
-    forward, computed_in = len(prepared.model.graph), _computed_in(prepared, asked)
-    contract = _differentiate(classifier, prepared, asked, computed_in)
-    model = prepared.model
-    optimise(model, asked.rewrites)
     verify_seconds = 0.0
 
     def verified(model: ir.Model, contract: Contract) -> Contract:
@@ -147,13 +143,21 @@ def export(
         verify_seconds += time.perf_counter() - started
         return found
 
-    if asked.precision is not None:
-        if asked.verify:  # half precision hides what float32 shows
-            verified(model, contract)
-        model = lower(model, contract, PRECISIONS[asked.precision])
-        contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
-    if asked.verify:
-        contract = verified(model, contract)
+    with blaming(source):
+        classifier = load(source, asked.weights)
+        prepared = _prepare(classifier, asked)
+        classifier = as_run(classifier)
+        forward, computed_in = len(prepared.model.graph), _computed_in(prepared, asked)
+        contract = _differentiate(classifier, prepared, asked, computed_in)
+        model = prepared.model
+        optimise(model, asked.rewrites)
+        if asked.precision is not None:
+            if asked.verify:  # half precision hides what float32 shows
+                verified(model, contract)
+            model = lower(model, contract, PRECISIONS[asked.precision])
+            contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
+        if asked.verify:
+            contract = verified(model, contract)
     without_gradient(model)
     stamp(model, contract)
     return ExportReport(
@@ -246,17 +250,17 @@ def _differentiate(
             f"{', '.join(asked.map_names)} needs.",
             "ask for --maps saliency.",
         )
-    return Contract(
+    contract = Contract(
         tool=f"backlit {importlib.metadata.version('backlit')}",
-        source=Source(classifier.name, classifier.sha256, prepared.exporter),
+        source=Source(one_line(classifier.name), classifier.sha256, prepared.exporter),
         image=spec,
         normalisation=normalisation,
         score=Score(
             wrapped.classes,
-            tensor,
+            one_line(tensor),
             choice.left_out,
             choice.box_axis,
-            choice.candidates if len(choice.candidates) > 1 else (),
+            tuple(map(one_line, choice.candidates if len(choice.candidates) > 1 else ())),
             choice.objectness,
         ),
         maps=wrapped.maps,
@@ -264,10 +268,21 @@ def _differentiate(
         precision=computed_in,
         labels=_labels(wrapped.classes, asked.labels, says.labels),
     )
+    if (wrong := contract.wrong()) is not None:
+        raise ModelError(
+            f"{classifier.name} cannot become a Backlit file: {wrong}.",
+            "choose options within these bounds, as a smaller --size.",
+        )
+    return contract
 
 
 def _image_input(dims: tuple[int, ...], asked: ExportOptions, says: Preprocessing) -> ImageInput:
     channels, height, width = dims
+    if max(dims) > schema.MOST_SIDE or channels * height * width > schema.MOST_VALUES:
+        raise ModelError(
+            f"the model takes images of {channels} x {height} x {width}, which are too large.",
+            "give --size, or make the model for smaller ones.",
+        )
     return ImageInput(
         dtype=asked.input,
         layout="NHWC" if asked.input == "uint8" else "NCHW",
@@ -306,7 +321,15 @@ def _labels(
     if given is not None and len(given) != classes:
         raise OptionError(f"{len(given)} labels for {classes} classes.", "give one label per line.")
     names = own if given is None else given
-    return None if names is None or len(names) != classes else tuple(names)
+    for number, name in enumerate(given or ()):
+        if re.search(UNSEEN, name):
+            raise OptionError(
+                f"label {number} has characters that are no text: {ascii(name)[:80]}.",
+                "save the labels as plain UTF-8 text, one on each line.",
+            )
+    if names is None or len(names) != classes:
+        return None
+    return tuple(one_line(name) for name in names)
 
 
 def _per_channel(

@@ -15,6 +15,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from ..runtime.contract import MOST_RANKS, ImageInput, Map, Normalisation, Relu
 from ..runtime.errors import ModelError
+from ..runtime.text import one_line
 from .autodiff.backward import backward
 from .autodiff.merged import emitter
 from .autodiff.ops import Ops
@@ -200,7 +201,7 @@ def _feature_maps(
 def _describe(row: FileMap, grids: Sequence[Grid], spec: ImageInput, relu: Relu) -> Map:
     size = (grids[0].height, grids[0].width) if grids else (spec.height, spec.width)
     by_rule = "" if relu == "gradient" else f"; d by the {relu} rule"
-    tensors = tuple(grid.value.name or "" for grid in grids)
+    tensors = tuple(one_line(grid.value.name or "") for grid in grids)
     return Map(row.name, *size, row.definition + by_rule, tensors)
 
 

@@ -1,7 +1,9 @@
 """The metadata of a Backlit file: one JSON object under one key, shared by export and runtime.
 
 Standard library only, so that both halves (and anyone else) can read it. docs/file-format.md
-specifies the format; the dataclasses below are that specification as types.
+specifies the format; the dataclasses below are that specification as types, with the bounds of
+each value. docs/backlit.schema.json is made of them (`schema.json_schema`), and so is the check of
+every file that is opened.
 """
 
 from __future__ import annotations
@@ -10,10 +12,12 @@ import dataclasses
 import json
 import re
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from .errors import ContractError, no_map
 from .guard import Mark
+from .schema import json_schema, parse, problem, read, within
+from .text import UNSEEN, one_line
 
 KEY = "backlit"
 ENGINE_KEY = "backlit.engine"
@@ -25,11 +29,25 @@ SCHEMA = 2
 
 Resize = Literal["stretch", "crop"]
 Colour = Literal["RGB", "BGR", "grey", "bands"]
+OUTPUTS = ("scores", "class", "score")
+"""The graph's outputs before its maps."""
 MOST_RANKS = 1000
 """The graph ranks this many classes at most; TensorRT's TopK ends at 3840."""
 Precision = Literal["float32", "float16", "bfloat16", "float64", "int8"]
 Relu = Literal["gradient", "deconvnet", "guided"]
 Outcome = Literal["agrees", "disagrees", "not measured"]
+
+MOST_SIDE = 1 << 16
+"""Pixels along a side of an image."""
+MOST_VALUES = 1 << 28
+"""Numbers in one image, and in the frame that crops are cut from."""
+Text = Annotated[str, within(maxLength=4096, without=UNSEEN)]
+Side = Annotated[int, within(minimum=1, maximum=MOST_SIDE)]
+Count = Annotated[int, within(minimum=1, maximum=1 << 24)]
+Deviation = Annotated[float, within(minimum=0)]
+Cosine = Annotated[float, within(minimum=-1.0000001, maximum=1.0000001)]
+_MEAN = within(minimum=-1e6, maximum=1e6)
+_STD = within(minimum=1e-6, maximum=1e6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +71,28 @@ class ImageInput:
 
     dtype: Literal["uint8", "float32"]
     layout: Literal["NHWC", "NCHW"]
-    channels: int
-    height: int
-    width: int
+    ALSO: ClassVar[dict[str, Any]] = {
+        "anyOf": [
+            {"properties": {"dtype": {"const": "uint8"}, "layout": {"const": "NHWC"}}},
+            {"properties": {"dtype": {"const": "float32"}, "layout": {"const": "NCHW"}}},
+        ]
+    }
+
+    channels: Side
+    height: Side
+    width: Side
     colour: Colour = "RGB"
     resize: Resize = "stretch"
-    crop_fraction: float = 0.875
+    crop_fraction: Annotated[float, within(minimum=0.1, maximum=1)] = 0.875
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def frame(self) -> tuple[int, int]:
+        """Height and width that a picture is brought to before crops are cut from it."""
+        fraction = self.crop_fraction
+        return (
+            max(self.height, round(self.height / fraction)),
+            max(self.width, round(self.width / fraction)),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +106,8 @@ class Normalisation:
     """
 
     range: Literal["0-1", "0-255"] = "0-1"
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mean: Annotated[tuple[Annotated[float, _MEAN], ...], within(minItems=1)] = (0.0, 0.0, 0.0)
+    std: Annotated[tuple[Annotated[float, _STD], ...], within(minItems=1)] = (1.0, 1.0, 1.0)
     assumed: bool = False
 
     def affine(self) -> tuple[list[float], list[float]]:
@@ -101,12 +134,12 @@ class Score:
             two. None: boxes have no score of their own.
     """
 
-    classes: int
-    tensor: str
-    left_out: tuple[str, ...] = ()
-    box_axis: int | None = None
-    candidates: tuple[str, ...] = ()
-    objectness: int | None = None
+    classes: Count
+    tensor: Text
+    left_out: tuple[Text, ...] = ()
+    box_axis: Annotated[int, within(minimum=1, maximum=2)] | None = None
+    candidates: tuple[Text, ...] = ()
+    objectness: Annotated[int, within(minimum=0, maximum=1 << 24)] | None = None
 
     @property
     def independent(self) -> bool:
@@ -124,9 +157,9 @@ class Source:
         exporter: which of PyTorch's exporters made the ONNX model; None where it was ONNX already.
     """
 
-    name: str
-    sha256: str
-    exporter: str | None = None
+    name: Text
+    sha256: Annotated[str, within(pattern="^[0-9a-f]{64}$", maxLength=64)]
+    exporter: Text | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,9 +173,9 @@ class OutputCheck:
         allowed: the most that passes.
     """
 
-    name: str
-    error: float | None
-    allowed: float
+    name: Text
+    error: Deviation | None
+    allowed: Deviation
 
     @property
     def passes(self) -> bool:
@@ -172,16 +205,16 @@ class Verification:
         because: why it does not agree.
     """
 
-    reference: str
-    cosine: float | None
-    relative_l2: float | None
-    samples: int
-    scores_relative: float | None
-    exact: float | None = None
-    rounding: float | None = None
+    reference: Text
+    cosine: Cosine | None
+    relative_l2: Deviation | None
+    samples: Annotated[int, within(minimum=0, maximum=1 << 24)]
+    scores_relative: Deviation | None
+    exact: Deviation | None = None
+    rounding: Deviation | None = None
     outputs: tuple[OutputCheck, ...] = ()
     outcome: Outcome = "agrees"
-    because: tuple[str, ...] = ()
+    because: tuple[Text, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,11 +229,11 @@ class Map:
         tensors: names, in the source graph, of the feature maps it is made of; empty: the image.
     """
 
-    name: str
-    height: int
-    width: int
-    definition: str
-    tensors: tuple[str, ...] = ()
+    name: Annotated[Text, within(minLength=1)]
+    height: Side
+    width: Side
+    definition: Text
+    tensors: tuple[Text, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,19 +242,29 @@ class Contract:
 
     Inputs and outputs have the types of the interface (float32, uint8, int64) whatever
     ``precision`` says: that is what the file computes in, or as much of it as can be.
+
+    Attributes:
+        tool: writer and version, ``backlit 0.1.0``.
+        maps: one for each map, in the order of the outputs.
+        relu: the backward rule of ReLU.
+        precision: what the file computes in, as far as it can. Inputs and outputs keep their types
+            whatever it says.
+        labels: one for each class, or null.
+        verification: how the gradient was checked at export; null where that was skipped.
+        schema: the number of this format.
     """
 
-    tool: str
+    tool: Annotated[Text, within(pattern=r"^\S+ \S+$")]
     source: Source
     image: ImageInput
     normalisation: Normalisation
     score: Score
-    maps: tuple[Map, ...]
+    maps: Annotated[tuple[Map, ...], within(minItems=1, maxItems=100)]
     relu: Relu = "gradient"
     precision: Precision = "float32"
-    labels: tuple[str, ...] | None = dataclasses.field(default=None, repr=False)
+    labels: tuple[Text, ...] | None = dataclasses.field(default=None, repr=False)
     verification: Verification | None = None
-    schema: int = SCHEMA
+    schema: Annotated[int, within(const=SCHEMA)] = SCHEMA
 
     def map(self, name: str) -> Map | None:
         """The map of that name; None if the file has none."""
@@ -245,8 +288,22 @@ class Contract:
         pixel = [-b / a for a, b in zip(scale, shift, strict=True)]
         return pixel[::-1] if self.image.colour == "BGR" else pixel
 
+    def wrong(self) -> str | None:
+        """What `from_json` would refuse of it, in words; None: nothing."""
+        try:
+            data = parse(json.dumps(dataclasses.asdict(self)))
+        except ValueError as error:  # a number that JSON does not have
+            return str(error)
+        return problem(json_schema(Contract), data) or _contradiction(self)
+
     def to_json(self) -> str:
-        """The metadata value: a JSON object, keys in the order of the fields above."""
+        """The metadata value: a JSON object, keys in the order of the fields above.
+
+        Raises:
+            ContractError: ``from_json`` would refuse it.
+        """
+        if (wrong := self.wrong()) is not None:
+            raise damaged("the new file", wrong)
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @staticmethod
@@ -258,7 +315,7 @@ class Contract:
             where: the file's name, for errors.
 
         Raises:
-            ContractError: no metadata, not JSON, of another schema, or fields missing.
+            ContractError: no metadata, not JSON, of another schema, or not as the schema says.
         """
         if text is None:
             raise ContractError(
@@ -266,45 +323,53 @@ class Contract:
                 f"export it first: backlit export {where} -o model.backlit.onnx",
             )
         try:
-            data = json.loads(text)
-            schema = data["schema"]
-        except (ValueError, KeyError, TypeError) as error:
+            data = parse(text)
+        except ValueError as error:
+            raise damaged(where, f"{error}") from error
+        said = data.get("schema") if isinstance(data, dict) else None
+        if type(said) is int and said != SCHEMA:
             raise ContractError(
-                f"{where}: the {KEY!r} metadata is damaged ({error!r}).", "export the model again."
-            ) from error
-        if schema != SCHEMA:
-            raise ContractError(
-                f"{where} has metadata schema {schema}; this version reads schema {SCHEMA}. "
-                f"It was written by {data.get('tool', 'an unknown version')}.",
+                f"{where} has metadata schema {said}; this version reads schema {SCHEMA}. "
+                f"It was written by {one_line(str(data.get('tool', 'an unknown version')))[:80]}.",
                 "install the version of backlit that wrote the file, or export the model again.",
             )
-        try:
-            contract: Contract = _read(Contract, data)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ContractError(
-                f"{where}: the {KEY!r} metadata lacks or misnames a field ({error}).",
-                "export the model again.",
-            ) from error
-        return contract
+        wrong = problem(json_schema(Contract), data)
+        if wrong is None:
+            contract: Contract = read(Contract, data)
+            wrong = _contradiction(contract)
+            if wrong is None:
+                return contract
+        raise damaged(where, wrong)
 
 
-_NESTED: dict[str, type] = {
-    "source": Source,
-    "image": ImageInput,
-    "normalisation": Normalisation,
-    "score": Score,
-    "verification": Verification,
-}
+def damaged(where: str, why: str) -> ContractError:
+    """The error for metadata that cannot be right."""
+    return ContractError(
+        f"{where}: the {KEY!r} metadata is damaged: {why}.", "export the model again."
+    )
 
 
-def _read(cls: Any, data: dict[str, Any]) -> Any:
-    values = {}
-    for key, value in data.items():
-        if key in _NESTED and value is not None:
-            value = _read(_NESTED[key], value)
-        elif key == "maps":
-            value = [_read(Map, one) for one in value]
-        elif key == "outputs":
-            value = [_read(OutputCheck, one) for one in value]
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return cls(**values)
+def _contradiction(contract: Contract) -> str | None:
+    """What fields say against each other, which the JSON Schema cannot know; None if nothing."""
+    image, rule, score = contract.image, contract.normalisation, contract.score
+    names = [made.name for made in contract.maps]
+    channels = {"RGB": 3, "BGR": 3, "grey": 1}.get(image.colour, image.channels)
+    height, width = image.frame()
+    if height * width * image.channels > MOST_VALUES:
+        return f"pictures are brought to {height} x {width} pixels, which are too many"
+    if channels != image.channels:
+        return f"an image of {image.channels} channels is not {image.colour}"
+    for name, values in (("mean", rule.mean), ("std", rule.std)):
+        if len(values) != image.channels:
+            return f"normalisation.{name} has {len(values)} numbers for {image.channels} channels"
+    if contract.labels is not None and len(contract.labels) != score.classes:
+        return f"there are {len(contract.labels)} labels for {score.classes} classes"
+    if len({*names, *OUTPUTS}) < len(names) + len(OUTPUTS):
+        return f"two outputs have one name, among {', '.join((*OUTPUTS, *names))}"
+    for made in contract.maps:
+        if made.name in ("saliency", "gradient"):
+            if (made.height, made.width) != (image.height, image.width):
+                return f"{made.name} is {made.height} x {made.width}, unlike the image"
+        elif made.height * made.width > image.height * image.width:
+            return f"{made.name} is {made.height} x {made.width}, larger than the image"
+    return None

@@ -6,6 +6,7 @@ import contextlib
 import filecmp
 import hashlib
 import os
+import stat
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -139,6 +140,15 @@ def sweep(folder: Path) -> None:
         process = path.name.split(".")[-4]
         if path.is_file() and not (process.isdecimal() and _runs(int(process))):
             path.unlink(missing_ok=True)
+
+
+def special(path: str | os.PathLike[str]) -> bool:
+    """Whether a path leads to a pipe, a device or a socket: reading it may never end."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # ValueError: a null character
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _runs(process: int) -> bool:

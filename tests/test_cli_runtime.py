@@ -79,7 +79,7 @@ def test_help_lists_every_command_and_imports_none():
     own = (
         "",
         ".runtime",
-        *(f".runtime.{name}" for name in ("cli", "cli.group", "cli.voice", "errors")),
+        *(f".runtime.{name}" for name in ("cli", "cli.group", "cli.voice", "errors", "text")),
     )
     assert set(done.stderr.split()) - {"colorama"} == {*(f"backlit{name}" for name in own), "click"}
 

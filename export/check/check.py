@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 from ...runtime.backend import creation, libraries, placement, probing
@@ -28,6 +29,7 @@ from ...runtime.backend.models import model_error
 from ...runtime.backend.ort import build_name, onnxruntime
 from ...runtime.backend.providers.table import PROVIDERS
 from ...runtime.errors import BacklitError, ModelError
+from ..graph.sound import checked, quiet, readable, unreadable, unsound
 from . import tensorrt_rules as tensorrt
 from .tensorrt_rules import Refused
 
@@ -125,7 +127,8 @@ def check_tensorrt(
     """
     path = Path(path)
     graph = _load(path).graph
-    report = TensorrtReport(len(graph), tuple(tensorrt.refused(graph)))
+    with readable(path, checked(path)):
+        report = TensorrtReport(len(graph), tuple(tensorrt.refused(graph)))
     if not parser:
         return report
     if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
@@ -217,16 +220,16 @@ def _open(ort: Any, path: Path, shape: tuple[int, int] | None, graph: bool) -> A
 def _load(path: Path) -> ir.Model:
     """The model, its external data unread."""
     if not path.is_file():
-        raise ModelError(f"{path} does not exist.", "check the path.")
-    try:
-        model = ir.load(path)
-        if not len(model.graph):
-            raise ValueError("it holds no graph")
-    except Exception as error:  # protobuf and onnx-ir raise types of their own
-        raise ModelError(
-            f"{path} is not a readable ONNX model: {str(error).strip().splitlines()[0]}",
-            "check that the file is complete and really ONNX (not a .pt, a link page, a part).",
-        ) from error
+        raise ModelError(f"{path} does not exist, or is no file.", "check the path.")
+    with readable(path), quiet():
+        proto = onnx.load(path, load_external_data=False)
+        if not proto.graph.node:
+            raise unreadable(path, "it holds no graph")
+        if (wrong := unsound(proto)) is not None:
+            raise unreadable(path, wrong)
+        model = ir.serde.deserialize_model(proto)
+        for graph in model.graphs():
+            ir.external_data.set_base_dir(graph, path.parent)
     return model
 
 

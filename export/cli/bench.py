@@ -57,7 +57,7 @@ Examples:
     help="Such as torch. Repeatable.  [default: all that are installed]",
 )  # fmt: skip
 @click.option(
-    "--timeout", type=click.FloatRange(min=0, min_open=True), default=library.TIMEOUT,
+    "--timeout", type=click.FloatRange(min=0, min_open=True, max=1e6), default=library.TIMEOUT,
     show_default=True, help="Seconds to open a contender, or for one run.",
 )  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON.")

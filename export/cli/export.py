@@ -17,7 +17,9 @@ from rich.table import Table
 from ...runtime.cli.overwrite import overwrite_option
 from ...runtime.contract import Relu
 from ...runtime.errors import OptionError
+from ...runtime.files import special
 from ...runtime.guard import reading
+from ...runtime.schema import parse
 from .. import build
 from ..autodiff.registry import NO_GRADIENT, RULES
 from ..graph.rewrites import REWRITES, TARGETS
@@ -161,16 +163,19 @@ def read_labels(path: Path) -> list[str]:
         OptionError: the file is not text, or JSON of another kind.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if special(path):
+            raise ValueError("it is a pipe or a device.")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".json":
-            data = json.loads(text)
+            data = parse(text)
             values = [data[str(i)] for i in range(len(data))] if isinstance(data, dict) else data
             return [str(v) for v in values]
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise OptionError(
             f"{path} holds no labels: {error}", "give a text file with one label per line."
         ) from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Not splitlines(), which also splits at form feeds and other separators.
+    lines = [" ".join(line.split("\t")).strip() for line in text.split("\n") if line.strip()]
     if all(re.match(r"n\d{8} ", line) for line in lines):
         lines = [line[10:] for line in lines]
     return lines

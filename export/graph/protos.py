@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and every graph inside it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for part in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from graphs(part)
 
 
 def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:

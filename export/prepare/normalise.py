@@ -6,9 +6,7 @@ inference-mode layers, a free batch dimension, and the shape of every tensor.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import onnx
@@ -20,6 +18,7 @@ from onnxscript import optimizer
 
 from ...runtime.errors import ModelError
 from ..autodiff.backward import path, unknown, unsupported
+from ..graph.sound import quiet
 from ..graph.values import BATCH
 from ..graph.weights import through
 from . import batch, expansions
@@ -41,7 +40,7 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
         ModelError: an operator cannot be converted from its old opset.
     """
     if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
+        proto = _without_functions(proto)
     proto = expansions.set_apart(proto)
     version = next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), OPSET)
     if version >= OPSET:
@@ -66,6 +65,17 @@ def upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
                 if name not in given:
                     node.attribute.append(onnx.helper.make_attribute(name, value))
     return converted
+
+
+def _without_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.inliner.inline_local_functions(proto, convert_version=True)
+    except Exception as error:  # the C++ inliner raises RuntimeError and types of its own
+        said = str(error).rpartition(": ")[2]
+        raise ModelError(
+            f"the model's own functions cannot be written out as operators: {said}.",
+            "export the classifier again without functions (torch.onnx.export writes none).",
+        ) from error
 
 
 def _normalisations(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -94,23 +104,9 @@ def free_batch(model: ir.Model, image: ir.Value) -> None:
 
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on no input (axes, shapes, small weights); large weights stay as is."""
-    with _hushed("onnxscript.optimizer", "onnx_ir"):  # what they warn of, nobody can change
+    with quiet():
         optimizer.fold_constants(model, onnx_shape_inference=True)
     passes.RemoveUnusedNodesPass()(model)
-
-
-@contextlib.contextmanager
-def _hushed(*names: str) -> Iterator[None]:
-    """Loggers that say nothing below an error for a while."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
 
 
 def infer_shapes(model: ir.Model, known: Mapping[ir.Value, list[int]] | None = None) -> None:

@@ -14,9 +14,11 @@ from onnx.external_data_helper import load_external_data_for_tensor
 
 from ...runtime.contract import KEY
 from ...runtime.errors import ModelError
+from ..graph.protos import graphs
+from ..graph.sound import checked, nbytes, quiet, readable, unreadable, unsound
 from ..graph.weights import detach, inside, through
 from .classifier import Classifier
-from .repair import graphs, repair, without_weights
+from .repair import repair, without_weights
 from .single import in_float32
 from .stated import stated
 
@@ -30,22 +32,22 @@ def from_file(path: Path) -> Classifier:
         ModelError: it cannot be read, or is of an opset that is too old or too new.
     """
     if not path.is_file():
-        raise ModelError(f"{path} does not exist.", "check the path.")
+        raise ModelError(f"{path} does not exist, or is no file.", "check the path.")
     try:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own
-        raise _unreadable(path, error) from error
-    if not proto.graph.node or not proto.opset_import:
-        raise _unreadable(path, "it holds no graph")
+        raise unreadable(path, error) from error
+    _refuse_unsound(proto, path)
     beside = _external_files(proto, path)
     _read_inner(proto, path.parent)
-    problem = _checked(path)
+    problem = checked(path)
     labels = _labels(proto)
-    _mend(proto, str(path))
-    if problem is not None and not _runs(proto, str(path)):
-        raise _unreadable(path, problem)
-    model = _model(proto, str(path), path.parent)
-    says = stated(model, path, labels)
+    with readable(path, problem), quiet():
+        _mend(proto, str(path))
+        if problem is not None and not _runs(proto, str(path)):
+            raise unreadable(path, problem)
+        model = _model(proto, path.parent)
+        says = stated(model, path, labels)
     return Classifier(path.name, _digest_of_files(path, *beside), model, says=says)
 
 
@@ -59,16 +61,23 @@ def from_memory(model: onnx.ModelProto | ir.Model) -> Classifier:
         return _mended(model)
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
-    if not proto.graph.node or not proto.opset_import:
-        raise ModelError("the model holds no graph.", "give a complete onnx.ModelProto.")
+    _refuse_unsound(proto, "the model")
     _external_files(proto, Path("the model"))
     _read_inner(proto, Path())
     labels = _labels(proto)
-    _mend(proto, "the model")
-    if not _runs(proto, model):
-        raise _unreadable("the model", _checked(without_weights(proto)) or "it does not run")
-    made = _model(proto, "the model", Path())
-    return Classifier("model", digest(made), made, says=stated(made, labels=labels))
+    with readable("the model"), quiet():
+        _mend(proto, "the model")
+        if not _runs(proto, model):
+            raise unreadable("the model", checked(without_weights(proto)) or "it does not run")
+        made = _model(proto, Path())
+        return Classifier("model", digest(made), made, says=stated(made, labels=labels))
+
+
+def _refuse_unsound(proto: onnx.ModelProto, where: Any) -> None:
+    if not proto.graph.node or not proto.opset_import:
+        raise unreadable(where, "it holds no graph")
+    if (wrong := unsound(proto)) is not None:
+        raise unreadable(where, wrong)
 
 
 def _mended(model: ir.Model) -> Classifier:
@@ -100,11 +109,8 @@ def _mend(proto: onnx.ModelProto, where: str) -> None:
         )
 
 
-def _model(proto: onnx.ModelProto, where: str, folder: Path) -> ir.Model:
-    try:
-        model = ir.serde.deserialize_model(proto)
-    except Exception as error:  # what onnx-ir raises is of many types
-        raise _unreadable(where, error) from error
+def _model(proto: onnx.ModelProto, folder: Path) -> ir.Model:
+    model = ir.serde.deserialize_model(proto)
     for graph in model.graphs():
         ir.external_data.set_base_dir(graph, folder)
     inside(model, 0)
@@ -113,40 +119,53 @@ def _model(proto: onnx.ModelProto, where: str, folder: Path) -> ir.Model:
     return model
 
 
-def _unreadable(where: Any, why: object) -> ModelError:
-    words = str(getattr(why, "__cause__", None) or why).split()
-    said = " ".join(words)[:200] or type(why).__name__
-    return ModelError(
-        f"{where} is not a readable ONNX model: {said}",
-        "check that the file is complete and really ONNX (not a .pt, a link page, a part).",
-    )
-
-
 def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
     """The files that hold a model's external data, in order of their names.
 
     Raises:
-        ModelError: one is not here, or ends too early.
+        ModelError: one is not here, ends too early, or lies elsewhere than the model.
     """
     ends: dict[Path, int] = {}
     for tensor in (*proto.graph.initializer, *_inner(proto)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            said = {entry.key: entry.value for entry in tensor.external_data}
-            file = path.parent / said.get("location", "")
-            end = int(said.get("offset", 0)) + int(said.get("length", 0))
-            ends[file] = max(end, ends.get(file, 0))
+            name, end = _external(tensor, path)
+            ends[name] = max(end, ends.get(name, 0))
     for file, end in ends.items():
         if not file.is_file():
             raise ModelError(
                 f"the weights of {path} lie in {file.name!r}, which is not beside it.",
                 f"copy {file.name} into {path.parent}, or export with the weights inside.",
             )
+        if not file.resolve().is_relative_to(path.parent.resolve()):  # a link
+            raise _outside(path, file.name)
         if end > file.stat().st_size:
             raise ModelError(
                 f"{file}, with the weights of {path.name}, ends too early.",
                 "copy both files again: one of them is incomplete or of another export.",
             )
     return sorted(ends)
+
+
+def _external(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int]:
+    """The file that holds a tensor's values, and where they end in it."""
+    said = {entry.key: entry.value for entry in tensor.external_data}
+    location, wanted = said.get("location", ""), nbytes(tensor)
+    if Path(location).is_absolute() or ".." in Path(location).parts or "\0" in location:
+        raise _outside(path, location)
+    numbers = said.get("offset", "0"), said.get("length", str(wanted))
+    if not all(number.isascii() and number.isdecimal() and len(number) < 20 for number in numbers):
+        raise unreadable(path, f"the weights of {tensor.name!r} lie at {numbers[0]!r}")
+    offset, length = map(int, numbers)
+    if length != wanted:
+        raise unreadable(path, f"{tensor.name!r} needs {wanted} bytes, and has {length}")
+    return path.parent / location, offset + length
+
+
+def _outside(path: Path, location: str) -> ModelError:
+    return ModelError(
+        f"{path} says that its weights lie in {location!r}, outside of its own folder.",
+        "do not use the file, unless you know it: then copy its weights beside it.",
+    )
 
 
 def _inner(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -168,18 +187,9 @@ def _read_inner(proto: onnx.ModelProto, folder: Path) -> None:
             del tensor.external_data[:]
 
 
-def _checked(model: Path | onnx.ModelProto) -> Exception | None:
-    """What onnx's checker has against a file or a model as it is."""
-    try:
-        onnx.checker.check_model(model)
-    except Exception as error:
-        return error
-    return None
-
-
 def _runs(proto: onnx.ModelProto, given: str | onnx.ModelProto) -> bool:
     """Whether a model that the checker refuses is right once mended, or runs as it is."""
-    if _checked(without_weights(proto)) is not None:
+    if checked(without_weights(proto)) is not None:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 4

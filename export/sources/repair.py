@@ -6,11 +6,10 @@ tensors, inputs that nothing reads, types that no CPU computes in, versions newe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import onnx
 
 from ...runtime.errors import ModelError
+from ..graph.protos import graphs
 from ..graph.weights import SMALL
 from .plain import spell_out
 from .versions import lower_versions
@@ -38,15 +37,6 @@ def repair(proto: onnx.ModelProto, where: str) -> None:
     _types_of_outputs(proto)
     _own_names(graph)
     lower_versions(proto, where)
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and every graph inside it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for part in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from graphs(part)
 
 
 def _short_domain(proto: onnx.ModelProto) -> None:
@@ -246,4 +236,4 @@ def without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
-__all__ = ["graphs", "repair", "without_weights"]
+__all__ = ["repair", "without_weights"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..contract import KEY, MOST_RANKS, Contract, ImageInput, Map
+from ..contract import KEY, MOST_RANKS, Contract, ImageInput, Map, damaged
 from ..errors import ClassError, ModelError
 
 Shape = tuple[int, int]
@@ -55,7 +55,10 @@ def read_metadata(session: Any, where: str, kept: Collection[str] | None = None)
         ContractError: no Backlit metadata, damaged, or of another schema.
         ModelError: the graph has other inputs or outputs than the metadata says.
     """
-    properties = session.get_modelmeta().custom_metadata_map
+    try:
+        properties = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise damaged(where, "it is not UTF-8") from error
     contract = Contract.from_json(properties.get(KEY), where)
     if kept is not None:
         contract = contract.keeping(kept)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import ModelError
+from ..files import special
 from .ort import last_line
 
 
@@ -45,10 +46,12 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
 
 def check_file(path: Path) -> None:
     """Raise a ModelError if there is no file to read."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ModelError(f"{path} is a folder.", "give the .onnx file inside it.")
-    if not path.exists():
+    if not os.path.exists(path):  # or too long a path to be one
         raise ModelError(f"{path} does not exist.", "check the path.")
+    if special(path):
+        raise ModelError(f"{path} is a pipe or a device, no file.", "copy it into a file first.")
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

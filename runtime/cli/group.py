@@ -6,18 +6,24 @@ stderr. Exit codes: 0 ok, 1 failed with the fix, 2 usage, 3 verification failed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
+import logging
+import os
+import sys
 import warnings
 from typing import Any
 
 import click
 
-from ..errors import BacklitError, BacklitWarning, no_exporter, no_opencv
+from ..errors import BacklitError, BacklitWarning, OutputError, no_exporter, no_opencv
+from ..text import plain
 from .voice import Voice, options, say_error
 
 INTERRUPTED = 130
+_LOG = logging.getLogger("backlit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +107,8 @@ class LazyGroup(click.Group):
             message: Warning | str, category: type[Warning], *rest: Any, **named: Any
         ) -> None:
             if issubclass(category, BacklitWarning):
-                click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {message}", err=True)
+                mark = click.style("warning:", fg="yellow", bold=True)
+                click.echo(f"{mark} {plain(str(message))}", err=True)
             else:
                 show(message, category, *rest, **named)
 
@@ -121,12 +128,79 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        except MemoryError:
+            show_error(_NO_MEMORY)
+            ctx.exit(1)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
+            raise
+        except Exception as error:
+            _LOG.debug("what was not foreseen", exc_info=error)
+            show_error(_unforeseen(error))
+            ctx.exit(1)
+
+    def main(self, *args: Any, **named: Any) -> Any:
+        """Run the command line; what cannot be written on stdout is an error, exit code 1."""
+        closed = _open_streams()
+        try:
+            if closed:
+                raise OutputError(
+                    "stdout is closed.",
+                    "give results a place, such as > results.jsonl in the shell.",
+                )
+            try:
+                return super().main(*args, **named)
+            finally:
+                sys.stdout.flush()
+        except OutputError as error:
+            show_error(error)
+        except BrokenPipeError:  # who reads has seen enough
+            pass
+        except OSError as error:
+            reason = f"{error.filename or 'stdout'} cannot be used: {error.strerror or error}."
+            show_error(OutputError(reason, "check its rights and free space, or choose another."))
+        _forget_stdout()
+        sys.exit(1)
+
+
+_NO_MEMORY = BacklitError(
+    "the memory is full.", "use a smaller batch (--batch 1), fewer classes, or smaller images."
+)
+
+
+def _unforeseen(error: Exception) -> BacklitError:
+    """The error for what nobody thought of: never a traceback on a user's screen."""
+    return BacklitError(
+        f"this is a bug in Backlit: {type(error).__name__}: {error}",
+        "please report it with the command and what `backlit -vv ...` says.",
+    )
+
+
+def _open_streams() -> bool:
+    """Open standard streams that are closed, lest files take their numbers; whether stdout was.
+
+    What a terminal's encoding does not have is spelt out.
+    """
+    closed = sys.stdout is None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if not closed:
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    return closed
+
+
+def _forget_stdout() -> None:
+    """Leave nothing to be written when Python ends."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_error(error: BacklitError) -> None:
     """``error: problem`` and ``fix: ...`` on stderr."""
-    say_error(f"{click.style('error:', fg='red', bold=True)} {error.problem}")
-    say_error(f"  {click.style('fix:', bold=True)} {error.fix}")
+    say_error(f"{click.style('error:', fg='red', bold=True)} {plain(error.problem)}")
+    say_error(f"  {click.style('fix:', bold=True)} {plain(error.fix)}")
 
 
 @click.group(

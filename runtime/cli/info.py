@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..contract import ENGINE_KEY, KEY, Contract
+from ..schema import parse
 
 if TYPE_CHECKING:
     from ..backend.doctor import Diagnosis
@@ -91,8 +92,8 @@ def _engine(path: Path) -> dict[str, Any] | None:
     with mapped(path) as view:
         try:
             entries = metadata(view)
-            return {**json.loads(entries[ENGINE_KEY]), KEY: entries.get(KEY)}
-        except (KeyError, ValueError, ModelError):  # no engine; ONNX Runtime says the rest
+            return {**dict(parse(entries[ENGINE_KEY])), KEY: entries.get(KEY)}
+        except (KeyError, TypeError, ValueError, ModelError):  # no engine; ONNX Runtime says why
             return None
 
 

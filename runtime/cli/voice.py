@@ -12,6 +12,8 @@ from typing import Any, Self, TextIO
 
 import click
 
+from ..text import plain
+
 _KEY, _WISHES = "backlit.voice", "backlit.voice.wishes"
 _LOG = logging.getLogger("backlit")
 _STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
@@ -79,7 +81,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname
         name = click.style(f"{level.lower()}:", fg=_STYLES.get(level), bold=level in _STYLES)
-        click.echo(f"{name} {record.getMessage()}", err=True)
+        click.echo(f"{name} {plain(self.format(record))}", err=True)
 
 
 def say_error(text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..text import cell
 from . import metrics
 from .maps import Record
 
@@ -244,12 +245,12 @@ def csv_text(records: Iterable[Record], methods: Sequence[str], errors: dict[str
     for record in records:
         writer.writerow([*_cells(record, methods), ""])
     for name, problem in errors.items():
-        writer.writerow([name, *[""] * (4 + len(per_method)), problem])
+        writer.writerow([cell(name), *[""] * (4 + len(per_method)), problem])
     return file.getvalue()
 
 
 def _cells(record: Record, methods: Sequence[str]) -> Iterator[Any]:
-    yield record["image"]
+    yield cell(record["image"])
     yield from record["size"]
     yield " ".join(map(str, record["true"]))
     yield " ".join(map(str, record["ranked"]))

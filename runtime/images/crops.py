@@ -58,16 +58,8 @@ def resized(
 def frame_size(spec: ImageInput, crops: int) -> tuple[int, int]:
     """Height and width of the frame in pixels: ``round(size / crop_fraction)`` for 10 views."""
     if check(crops) == 10:
-        return larger_size(spec)
+        return spec.frame()
     return spec.height, spec.width
-
-
-def larger_size(spec: ImageInput) -> tuple[int, int]:
-    """Height and width that the input size is cut from, 256 for 224 at a fraction of 0.875."""
-    return (
-        max(spec.height, round(spec.height / spec.crop_fraction)),
-        max(spec.width, round(spec.width / spec.crop_fraction)),
-    )
 
 
 def cut(frame: Pixels, height: int, width: int, crops: int) -> Pixels:

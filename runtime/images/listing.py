@@ -115,6 +115,8 @@ def _listed_on_stdin() -> Iterator[str | Pause]:
 
 def _lines() -> Iterator[bytes | Pause]:
     """The lines of stdin as they arrive, each once it is whole."""
+    if sys.stdin is None:  # closed
+        return
     stream = sys.stdin.buffer
     try:
         number = stream.fileno()

@@ -127,7 +127,7 @@ def prepare(image: Pixels, spec: ImageInput, crops: int = 1) -> Prepared:
     frame_height, frame_width = crops_module.frame_size(spec, crops)
     new_height, new_width = frame_height, frame_width
     if spec.resize == "crop":
-        new_height, new_width = _cover(height, width, *crops_module.larger_size(spec))
+        new_height, new_width = _cover(height, width, *spec.frame())
     left, top = round((new_width - frame_width) / 2), round((new_height - frame_height) / 2)
     box, how = (left, top, left + frame_width, top + frame_height), _RESAMPLING[spec.interpolation]
     if spec.channels in (1, 3):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ...contract import ENGINE_KEY, Contract, ImageInput
 from ...errors import ModelError, OptionError
+from ...schema import parse
 from ..machine import gpu, tensorrt_version
 from ..ort import onnxruntime
 from ..provider import Options
@@ -141,7 +141,7 @@ def _model_hash(model: bytes, path: str | None) -> str:
 def fits_here(text: str, where: str, device: int) -> Shapes:
     """The shapes of an engine file, if it is one for this machine."""
     try:
-        about = json.loads(text)
+        about = parse(text)
         shapes, made = Shapes(**about["shapes"]), about["gpu"]["capability"]
         needs = {"TensorRT": about["tensorrt"], "system": about["system"]}
         compatible = about["compatible"] and float(made) >= 8

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-import math
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...errors import DatasetError
+from ...files import special
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels; x1 and y1 exclusive."""
+
+FARTHEST = 1e7
+"""Pixels from an image's corner, which no box is beyond."""
+MOST_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +84,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DatasetError: missing or not readable.
     """
+    if special(path):
+        raise DatasetError(f"{path} is a pipe or a device.", "copy it into a file first.")
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -99,6 +108,46 @@ def read_text(path: Path) -> str:
         raise DatasetError(
             f"{path} is not UTF-8 text (byte {error.start}).", "save it as UTF-8."
         ) from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        DatasetError: missing, not readable, not JSON, or too deep.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise malformed(
+            path, error.lineno, f"not JSON ({error.msg}).", "write it again."
+        ) from error
+    except RecursionError as error:
+        raise malformed(path, None, "nested too deeply.", "write it again.") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise malformed(path, None, f"not JSON ({error}).", "write it again.") from error
+
+
+def rows(path: Path, **how: Any) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file, with their numbers from 1; ``how`` as csv.reader takes it.
+
+    Raises:
+        DatasetError: missing, not readable, not UTF-8, or no CSV.
+    """
+    number = 0
+    try:
+        for number, row in enumerate(csv.reader(read_text(path).splitlines(), **how), start=1):
+            yield number, row
+    except csv.Error as error:
+        raise malformed(path, number + 1, f"not CSV ({error}).", "write it again.") from error
+
+
+def whole(text: str, most: int) -> int | None:
+    """A whole number from 0 to ``most``; None if the text is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most))):
+        return None
+    return number if (number := int(text)) <= most else None
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -132,15 +181,20 @@ def inclusive_box(values: Sequence[str], first: int, path: Path, line: int | Non
         raise malformed(
             path, line, f"{' '.join(values)!r} is not a box.", "a box is four numbers x0 y0 x1 y1."
         ) from error
-    if not all(map(math.isfinite, (x0, y0, x1, y1))) or x1 < x0 or y1 < y0:
+    if not all(abs(edge) <= FARTHEST for edge in (x0, y0, x1, y1)) or x1 < x0 or y1 < y0:
         raise malformed(
             path,
             line,
-            f"the box {' '.join(values)} ends before it begins.",
+            f"the box {' '.join(values)} ends before it begins, or lies nowhere.",
             "a box is x0 y0 x1 y1 with x0 <= x1 and y0 <= y1.",
         )
     # Tools that count from 0 write files that say they count from 1; no box begins outside.
     return max(x0 - first, 0.0), max(y0 - first, 0.0), x1 - first + 1, y1 - first + 1
+
+
+def stays(name: str) -> bool:
+    """Whether a relative path leads to what lies below."""
+    return not name.startswith(("/", "\\")) and ".." not in name.split("/") and "\0" not in name
 
 
 def find_images(
@@ -149,7 +203,8 @@ def find_images(
     """Where the images of a data set lie.
 
     The first folder is taken that has any of the names: as they are, without their first
-    subfolders, or one folder deeper (ImageNet's folder per class).
+    subfolders, or one folder deeper (ImageNet's folder per class). Nothing outside of a folder is
+    looked at: of an absolute name, or one with ``..``, what follows may lie in it.
 
     Args:
         names: relative paths with ``/``.
@@ -167,7 +222,8 @@ def find_images(
             if len(set(keys)) < len(keys):  # only the subfolders tell these images apart
                 break
             if cut < depth:
-                files = _files(folder, {key.rpartition("/")[0] for key in keys})
+                subfolders = {key.rpartition("/")[0] for key in keys if stays(key)}
+                files = _files(folder, subfolders)
             else:
                 deeper = _files(folder, _entries(folder))
                 files = {key.rpartition("/")[2]: file for key, file in deeper.items()}

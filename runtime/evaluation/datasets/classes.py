@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...errors import DatasetError
-from .base import Box, Dataset, Example, Reading, malformed, read_text
+from .base import MOST_CLASSES, Box, Dataset, Example, Reading, malformed, read_json, rows, whole
 
 Found = dict[int, tuple[int, ...]]
 """Category index to the classifier's classes."""
@@ -155,7 +153,8 @@ def read_class_map(
             )
         members = []
         for value in values:
-            index_of = int(value) if value.isdecimal() else _look_up(value, tables)
+            number = whole(value, MOST_CLASSES)
+            index_of = _look_up(value, tables) if number is None else number
             if index_of is None or index_of >= classes:
                 raise malformed(
                     path,
@@ -171,20 +170,13 @@ def read_class_map(
 
 
 def _entries(path: Path) -> list[tuple[int | None, str, list[str]]]:
-    text = read_text(path)
     if path.suffix.lower() != ".json":
-        rows = csv.reader(text.splitlines(), skipinitialspace=True)
         return [
             (number, row[0].strip(), [cell.strip() for cell in row[1:] if cell.strip()])
-            for number, row in enumerate(rows, start=1)
+            for number, row in rows(path, skipinitialspace=True)
             if any(cell.strip() for cell in row)
         ]
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise malformed(
-            path, error.lineno, f"not JSON ({error.msg}).", "write it again."
-        ) from error
+    document = read_json(path)
     if not isinstance(document, Mapping):
         raise malformed(path, None, "not a JSON object.", "give {name: [index or label, ...]}.")
     return [

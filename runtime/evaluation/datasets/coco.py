@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import DatasetError
-from .base import Box, Example, Reading, find_images, malformed, missing_images, read_text
+from .base import (
+    FARTHEST,
+    Box,
+    Example,
+    Reading,
+    find_images,
+    malformed,
+    missing_images,
+    read_json,
+)
 from .format import Asked, Format
 
 _PATTERNS = (
@@ -55,7 +62,7 @@ def read(path: Path, asked: Asked) -> Reading:
         if identity in pictures:
             raise malformed(path, None, f"images[{number}]: id {identity} twice.", "number them.")
         width, height = item.get("width"), item.get("height")
-        sized = isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0
+        sized = all(isinstance(side, int) and 0 < side <= FARTHEST for side in (width, height))
         pictures[identity] = str(file), (width, height) if sized else None
     if not pictures:
         raise DatasetError(f"{path} names no image.", "give a set that has some.")
@@ -101,12 +108,7 @@ def read(path: Path, asked: Asked) -> Reading:
 
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
-    try:
-        document = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise malformed(
-            path, error.lineno, f"not JSON ({error.msg}).", "write it again."
-        ) from error
+    document = read_json(path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(document, dict) or not isinstance(document.get(key), list):
             raise malformed(
@@ -130,7 +132,7 @@ def _box(path: Path, where: str, value: Any) -> Box:
     numbers = isinstance(value, list) and len(value) == 4
     if (
         not numbers
-        or not all(isinstance(edge, int | float) and math.isfinite(edge) for edge in value)
+        or not all(isinstance(edge, int | float) and abs(edge) <= FARTHEST for edge in value)
         or min(value[2:]) < 0
     ):
         raise malformed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from .base import (
     lines,
     malformed,
     missing_images,
-    read_text,
+    rows,
 )
 from .format import Asked, Format
 
@@ -50,8 +49,7 @@ def read(table: Path, asked: Asked) -> Reading:
     wnids, names = _read_synsets(synsets)
     indices = {wnid: index for index, wnid in enumerate(wnids)}
     labels: dict[str, dict[int, tuple[Box, ...]]] = {}
-    rows = csv.reader(read_text(table).splitlines())
-    for number, row in enumerate(rows, start=1):
+    for number, row in rows(table):
         if not row or number == 1:
             if number == 1 and [cell.strip() for cell in row] != ["ImageId", "PredictionString"]:
                 raise malformed(

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from ...errors import DatasetError
 from .base import (
+    FARTHEST,
     Box,
     Example,
     Reading,
@@ -18,6 +19,8 @@ from .base import (
     malformed,
     missing_images,
     read_bytes,
+    stays,
+    whole,
 )
 from .format import Asked, Format
 
@@ -92,7 +95,9 @@ def read(path: Path, asked: Asked) -> Reading:
 def _image_set(path: Path, annotations: Path) -> list[str]:
     """The names in a list of ImageSets/Main."""
     names = []
-    for _, line in lines(path):
+    for number, line in lines(path):
+        if not stays(line):
+            raise malformed(path, number, f"{line!r} is no name.", "name files below Annotations.")
         # The lists of one class have a second column: 1, 0 (difficult), or -1 (not in the image).
         name, _, flag = line.rpartition(" ")
         if flag not in ("1", "0", "-1") or (annotations / f"{line}.xml").is_file():
@@ -113,13 +118,16 @@ def _read_annotation(
         raise malformed(
             path, error.position[0], f"not XML ({error}).", "write the annotation again."
         ) from error
-    except ValueError as error:  # an encoding that expat does not know
+    except (ValueError, LookupError) as error:  # an encoding that expat does not know
         raise malformed(path, 1, f"{error}.", "save it as UTF-8.") from error
     places = [data.count(b"\n", 0, tag.start()) + 1 for tag in re.finditer(rb"<object\b", data)]
     size: tuple[int, int] | None = None
-    sides = [tree.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
-    if all(side.isdecimal() and int(side) for side in sides):
-        size = int(sides[0]), int(sides[1])
+    width, height = (
+        whole(tree.findtext(f"size/{side}", "").strip(), int(FARTHEST))
+        for side in ("width", "height")
+    )
+    if width and height:
+        size = width, height
     boxes: dict[int, tuple[Box, ...]] = {}
     for item, place in zip(tree.findall("object"), chain(places, repeat(None)), strict=False):
         name = item.findtext("name", "").strip()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ...errors import DatasetError
 from .base import (
+    FARTHEST,
+    MOST_CLASSES,
     Box,
     Example,
     Reading,
@@ -14,6 +16,7 @@ from .base import (
     lines,
     malformed,
     missing_images,
+    whole,
 )
 from .format import Asked, Format
 
@@ -50,17 +53,18 @@ def read(folder: Path, asked: Asked) -> Reading:
     classes: dict[str, int] = {}
     table = folder / "class_labels.txt"
     for number, (name, value) in _cells(table, "path,class"):
-        if not value.isdecimal():
+        if (index := whole(value, MOST_CLASSES)) is None:
             raise malformed(table, number, f"{value!r} is not a class.", "give its index, from 0.")
-        classes[name] = int(value)
+        classes[name] = index
     sizes: dict[str, tuple[int, int]] = {}
     table = folder / "image_sizes.txt"
     for number, (name, width, height) in _cells(table, "path,width,height"):
-        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        size = whole(width, int(FARTHEST)), whole(height, int(FARTHEST))
+        if not size[0] or not size[1]:
             raise malformed(
                 table, number, f"{width} x {height} is not a size.", "give width and height."
             )
-        sizes[name] = int(width), int(height)
+        sizes[name] = size[0], size[1]
     boxes: dict[str, tuple[Box, ...]] = {}
     table = folder / "localization.txt"
     for number, (name, *values) in _cells(table, "path,x0,y0,x1,y1"):
