@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from typing import IO, Any
 
 from ..errors import ImageError
@@ -53,17 +54,54 @@ def fetch(address: str) -> bytes:
             f"{shown(address)} is an address that has lost a slash.",
             "pass it as text: Path turns // into /.",
         )
-    data = _web(address) if scheme in ("http", "https") else _by_fsspec(address, scheme)
+    if scheme in ("http", "https"):
+        data = _web(address, _TRUSTED, BYTES, 4 * SECONDS, SECONDS)
+    else:
+        data = _by_fsspec(address, scheme)
     if not data:
         raise ImageError(f"{shown(address)} is empty.", "check the address.")
     return data
 
 
-def _web(address: str) -> bytes:
+def fetch_public(address: str, most: int, seconds: float) -> bytes:
+    """The bytes of an address that a stranger named: of the public internet, by http or https.
+
+    Addresses of this machine and of private networks are refused, however they are named and
+    wherever a server redirects to; proxies are not asked.
+
+    Args:
+        address: begins with ``http://`` or ``https://``.
+        most: bytes of the largest file.
+        seconds: that it may take.
+
+    Raises:
+        ImageError: as of ``fetch``, or it is no such address.
+    """
+    if not address.lower().startswith(("http://", "https://")):
+        raise ImageError(f"{shown(address)} is not of the web.", "give http://... or https://....")
+    from .public import PublicHTTPHandler, PublicHTTPSHandler
+
+    connecting = (PublicHTTPHandler, PublicHTTPSHandler)
+    data = _web(address, connecting, most, seconds, min(SECONDS, seconds))
+    if not data:
+        raise ImageError(f"{shown(address)} is empty.", "check the address.")
+    return data
+
+
+_TRUSTED = (urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler)
+
+
+def _web(
+    address: str,
+    connecting: Sequence[type[urllib.request.BaseHandler]],
+    most: int,
+    seconds: float,
+    silence: float,
+) -> bytes:
     where = shown(address)
     # No ftp and no file, also where a server redirects.
     handlers = (
-        *(urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler),
+        *connecting,
         *(urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor),
         *(urllib.request.HTTPRedirectHandler, urllib.request.UnknownHandler),
     )
@@ -75,12 +113,14 @@ def _web(address: str) -> bytes:
             urllib.parse.quote(address, safe="!#$%&'()*+,/:;=?@[]~"),
             headers={"User-Agent": "backlit", "Accept": "image/*,*/*;q=0.5"},
         )
-        with opener.open(request, timeout=SECONDS) as answer:
-            return _page_or_bytes(answer, where)
+        with opener.open(request, timeout=silence) as answer:
+            return _page_or_bytes(answer, where, most, seconds)
     except urllib.error.HTTPError as error:
         with error:
             problem = f"{where} answers {error.code} {error.reason}".rstrip(" .")
         raise ImageError(f"{problem}.", "check the address, or download it yourself.") from error
+    except ImageError:
+        raise
     except TimeoutError as error:
         raise _slow(where) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
@@ -94,7 +134,7 @@ def _web(address: str) -> bytes:
         ) from error
 
 
-def _page_or_bytes(answer: Any, where: str) -> bytes:
+def _page_or_bytes(answer: Any, where: str, most: int, seconds: float) -> bytes:
     kind = answer.headers.get_content_type()
     if kind == "text/html":
         raise ImageError(
@@ -105,17 +145,20 @@ def _page_or_bytes(answer: Any, where: str) -> bytes:
             f"{where} is a video.", "download it and give its path, or pass cv2.VideoCapture(it)."
         )
     length = answer.headers.get("Content-Length", "")
-    data = _limited(answer, where, int(length) if length.isdecimal() else 0)
+    announced = int(length) if length.isdecimal() else 0
+    data = _limited(answer, where, most, seconds, announced)
     if length.isdecimal() and len(data) < int(length):
         raise ImageError(f"{where} broke off after {len(data)} of {length} bytes.", "try again.")
     return data
 
 
-def _limited(file: IO[bytes] | Any, where: str, announced: int = 0) -> bytes:
+def _limited(
+    file: IO[bytes] | Any, where: str, most: int, seconds: float, announced: int = 0
+) -> bytes:
     """All of a file, unless it is too large or too slow."""
-    until, size = time.monotonic() + 4 * SECONDS, 0
+    until, size = time.monotonic() + seconds, 0
     parts: list[bytes] = []
-    while announced <= BYTES and size <= BYTES:
+    while announced <= most and size <= most:
         if time.monotonic() > until:
             raise _slow(where)
         # read1 gives what has come: a server that drips must not hold a read for hours
@@ -125,7 +168,7 @@ def _limited(file: IO[bytes] | Any, where: str, announced: int = 0) -> bytes:
         parts.append(part)
         size += len(part)
     raise ImageError(
-        f"{where} is larger than {BYTES // 1_000_000} MB.", "download it, and give its path."
+        f"{where} is larger than {most / 1e6:g} MB.", "download it, and give its path."
     )
 
 
@@ -143,7 +186,7 @@ def _by_fsspec(address: str, scheme: str) -> bytes:
         raise ImageError(f"{where} needs fsspec, which is not installed.", install) from error
     try:
         with fsspec.open(address, "rb") as file:
-            return _limited(file, where)
+            return _limited(file, where, BYTES, 4 * SECONDS)
     except ImageError:
         raise
     except ImportError as error:
@@ -162,7 +205,7 @@ def _by_fsspec(address: str, scheme: str) -> bytes:
 def _local(address: str) -> bytes:
     path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
     with opened(path, address) as file:
-        return _limited(file, address)
+        return _limited(file, address, BYTES, 4 * SECONDS)
 
 
 def _inline(address: str) -> bytes:

@@ -46,6 +46,16 @@ class Prepared:
     left: int = 0
     top: int = 0
 
+    def at(self, width: int, height: int) -> Prepared:
+        """The same frame, mapped to the image at another size in pixels."""
+        return dataclasses.replace(
+            self,
+            width=width,
+            height=height,
+            scale_x=self.scale_x * self.width / width,
+            scale_y=self.scale_y * self.height / height,
+        )
+
     def box_to_original(self, box: tuple[float, float, float, float]) -> Box:
         """A box of the frame as a box of the original image.
 
