@@ -22,6 +22,7 @@ BRINGS = {
     "gpu": (_ORT,),
     "openvino": (_ORT,),
     "boxes": (_CV,),
+    "serve": ("starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "export": _ONNX,
     "tensorrt-check": (*_ONNX, "tensorrt_rtx_bindings"),
 }

@@ -223,6 +223,17 @@ def no_opencv() -> BacklitError:
     )
 
 
+def no_service(error: ModuleNotFoundError) -> ModuleNotFoundError | BacklitError:
+    """The error for an installation without the serve extra; any other error as it is."""
+    missing = (error.name or "").split(".")[0]
+    if missing in ("starlette", "uvicorn", "h11", "python_multipart", "prometheus_client"):
+        return BacklitError(
+            f"`backlit serve` needs packages that are not installed: {missing}.",
+            "pip install 'backlit[serve]'",
+        )
+    return error
+
+
 _EXPORT_PACKAGES = ("onnx", "onnx_ir", "onnxscript", "ml_dtypes")
 
 

@@ -92,7 +92,7 @@ def saliency_flow(
     a smaller batch, and then None is yielded.
     """
     crops_module.check(crops)
-    views = _batch(runner, batch, class_index.shape[1])
+    views = views_per_run(runner, batch, class_index.shape[1])
     images, decoding = max(1, views // crops), threads(workers)
     prepared = decoded(sources, runner.contract.image, crops, keep, decoding, images + decoding)
     return _saliency(runner, prepared, class_index, images, views, max(1, runs), get_kind(map))
@@ -154,7 +154,7 @@ def _saliency(
     def run(group: list[Result[Saliency]]) -> list[Result[Saliency]]:
         own = runners.get()
         try:
-            return list(_explain_group(own, group, class_index, batch, kind))
+            return list(explained_group(own, group, class_index, batch, kind))
         finally:
             runners.put(own)
 
@@ -188,13 +188,22 @@ def _groups(
     yield group
 
 
-def _explain_group(
+def explained_group(
     runner: Runner,
     group: list[Result[Saliency]],
     class_index: Index,
     batch: int,
     kind: Kind,
 ) -> Iterator[Result[Saliency]]:
+    """A batch of decoded images with their maps; an error among them stays that error.
+
+    Args:
+        runner: an open file.
+        group: of ``decoded_one``.
+        class_index: int64 [1,K] for all, or [N,K] with a row for each result's ``index``.
+        batch: views per run.
+        kind: of map.
+    """
     ready = [(one.index, one.prepared) for one in group if one.prepared is not None]
     rows = [index if len(class_index) > 1 else 0 for index, _ in ready]
     images = [prepared for _, prepared in ready]
@@ -222,8 +231,14 @@ def _explain_group(
         yield dataclasses.replace(result, value=value)
 
 
-def _batch(runner: Runner, batch: int | None, classes: int) -> int:
-    """Views per run. Every class has its own backward pass, so its memory counts like a view's."""
+def views_per_run(runner: Runner, batch: int | None, classes: int) -> int:
+    """Views per run, as asked for or chosen for so many classes of each.
+
+    Every class has its own backward pass, so its memory counts like a view's.
+
+    Raises:
+        OptionError: fewer than one.
+    """
     if batch is None:
         views = PROVIDERS[runner.provider].views
         return max(1, min(views, 8 * views // classes))

@@ -111,7 +111,7 @@ def heatmap(values: Floats, colormap: str = "inferno", top: float | None = None)
     Returns:
         uint8 [h,w,3] RGB.
     """
-    return colormaps.colours(_shares(values, top), colormap)
+    return colormaps.colours(shares(values, top), colormap)
 
 
 def row(
@@ -187,9 +187,9 @@ def blended(
         and ``alpha = OPAQUE * min(abs(values) / top, 1)``.
     """
     grey = _grey(image)
-    shares = _shares(values, top)
-    alpha = (OPAQUE * np.clip(np.abs(shares), 0, 1))[..., None]
-    mixed = grey + alpha * (colormaps.colours(shares, colormap) - grey)
+    parts = shares(values, top)
+    alpha = (OPAQUE * np.clip(np.abs(parts), 0, 1))[..., None]
+    mixed = grey + alpha * (colormaps.colours(parts, colormap) - grey)
     panel: Pixels = np.rint(mixed).astype(np.uint8)
     return panel
 
@@ -230,7 +230,7 @@ def _peak(values: Doubles) -> float:
     return float(np.quantile(values, 0.99)) or float(values.max())
 
 
-def _shares(values: Floats, top: float | None) -> Doubles:
+def shares(values: Floats, top: float | None = None) -> Doubles:
     """A map in units of its scale's end; zero all over where that is 0."""
     whole = _finite(values).astype(np.float64)
     if top is None:

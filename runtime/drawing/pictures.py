@@ -17,11 +17,11 @@ from ..arrays import Floats, Pixels
 from ..errors import OutputError
 from ..files import NOTHING_READ, whole_file
 from ..guard import Guard
-from ..images.prepare import Prepared
 from . import encode
+from .display import overlay
 from .panels import Heat, Row, row
 from .raster import PAPER, contact_sheet, raster
-from .seen import Kept, Objects, Seen
+from .seen import Box, Kept, Objects, Seen
 
 if TYPE_CHECKING:
     from ..maps.classmodel import ClassModel
@@ -89,7 +89,7 @@ def saliency_rows(explained: Mapping[str, Kept[Seen]], look: Look = PLAIN) -> li
         {title: _kept(one.value) for title, one in explained.items()},
     )
     first = next(iter(found.values()))
-    view = _at(first.prepared, small)
+    view = first.prepared.at(small.shape[1], small.shape[0])
     labels = first.labels or (None,) * len(first.classes)
     captions = [_caption(*one) for one in zip(first.classes, labels, first.scores, strict=True)]
     return [
@@ -115,21 +115,34 @@ def localization_rows(result: Kept[Objects], look: Look = PLAIN) -> list[Row]:
         ValueError: there is no image or no result.
     """
     small, found, prepared = _kept(result.picture), _kept(result.value), _kept(result.prepared)
-    view = _at(prepared, small)
-    factor = small.shape[1] / found.width, small.shape[0] / found.height
+    view = prepared.at(small.shape[1], small.shape[0])
     labels = found.labels or (None,) * len(found.classes)
     rows = []
     for index, values in enumerate(found.maps):
-        box = found.boxes[index]
-        if box is not None:
-            x0, x1 = (round(edge * factor[0]) for edge in (box[0], box[2]))
-            y0, y1 = (round(edge * factor[1]) for edge in (box[1], box[3]))
-            box = x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+        box = _reduced(found.boxes[index], small, found)
         mask = np.asarray(Image.fromarray(found.masks[index]).resize(small.shape[1::-1]))
         caption = _caption(found.classes[index], labels[index], found.scores[index])
         maps = {found.map: view.map_to_original(values)}
         rows.append(look.row(small, maps, mask, box, caption))
     return rows
+
+
+def overlay_pictures(result: Kept[Objects], colormap: str) -> list[Image.Image]:
+    """The map in colour over the image in grey, with the box, one picture for each class.
+
+    Args:
+        result: the objects in an image that has kept it; the pictures are of the size kept.
+        colormap: of `colormaps.NAMES`.
+
+    Raises:
+        ValueError: there is no image or no result.
+    """
+    small, found, prepared = _kept(result.picture), _kept(result.value), _kept(result.prepared)
+    view = prepared.at(small.shape[1], small.shape[0])
+    return [
+        overlay(small, view.map_to_original(values), _reduced(box, small, found), colormap)
+        for values, box in zip(found.maps, found.boxes, strict=True)
+    ]
 
 
 def class_sheet(models: Sequence[ClassModel]) -> Pixels:
@@ -258,17 +271,15 @@ def _kept(value: Value | None) -> Value:
     return value
 
 
+def _reduced(box: Box | None, small: Pixels, found: Objects) -> Box | None:
+    """A box of the original as one of the reduced image."""
+    if box is None:
+        return None
+    across, down = small.shape[1] / found.width, small.shape[0] / found.height
+    x0, x1 = round(box[0] * across), round(box[2] * across)
+    y0, y1 = round(box[1] * down), round(box[3] * down)
+    return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
 def _caption(index: np.int64 | int, label: str | None, score: np.float32) -> str:
     return f"{label or f'class {index}'}, score {score:.2f}"
-
-
-def _at(prepared: Prepared, small: Pixels) -> Prepared:
-    """The same frame, mapped to the small image instead of the original."""
-    height, width = small.shape[:2]
-    return dataclasses.replace(
-        prepared,
-        width=width,
-        height=height,
-        scale_x=prepared.scale_x * prepared.width / width,
-        scale_y=prepared.scale_y * prepared.height / height,
-    )

@@ -1,0 +1,1 @@
+"""A service for one machine: photos by HTTP, boxes as JSON, batches across requests."""
