@@ -8,6 +8,7 @@ import functools
 import http.server
 import io
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -22,9 +23,9 @@ import pytest
 from backlit.runtime import Session
 from backlit.runtime.cli import main
 from backlit.runtime.errors import BacklitError, ClassError, ImageError, OptionError
-from backlit.runtime.images import addresses, fetch, videos
+from backlit.runtime.images import addresses, fetch, public, videos
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from support.linear_file import write_linear_file
 
 RNG = np.random.default_rng(15)
@@ -582,3 +583,66 @@ def test_with_fsspec_and_without_its_package(
     (found,) = session.saliency("s3://a/b.png")
     assert found.error is not None
     assert found.error.fix == "pip install fsspec s3fs"
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        ("93.184.216.34", True), ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("127.0.0.1", False), ("0.0.0.0", False), ("10.1.2.3", False), ("172.16.0.1", False),
+        ("192.168.1.1", False), ("169.254.169.254", False), ("100.64.0.1", False),
+        ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False), ("::", False),
+        ("fe80::1%eth0", False), ("fd00::1", False), ("ff02::1", False),
+        ("::ffff:127.0.0.1", False), ("64:ff9b::7f00:1", False), ("64:ff9b::5db8:d822", True),
+        ("2002:7f00:1::", False), ("2001:0:7f00:1::", False),
+    ],
+)  # fmt: skip
+def test_what_is_of_the_public_internet(address: str, wanted: bool) -> None:
+    assert public.is_public(address) is wanted
+
+
+def test_strangers_addresses_do_not_reach_this_machine(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a name that means it among others, and not by a redirect."""
+    port = site.rsplit(":", 1)[1]
+    for host in ("127.0.0.1", "localhost", "0x7f000001", "2130706433", "0177.0.0.1"):
+        with pytest.raises(ImageError, match=r"private network|cannot be fetched"):
+            fetch.fetch_public(f"http://{host}:{port}/a.png", 10**6, 5.0)
+    with pytest.raises(ImageError, match="private network"):
+        fetch.fetch_public(f"https://127.0.0.1:{port}/a.png", 10**6, 5.0)
+    known = socket.getaddrinfo
+
+    def two(host: str, *rest: object, **named: object) -> list[object]:
+        mixed = ["93.184.216.34", "127.0.0.1"] if host == "both.example" else [host]
+        return [one for each in mixed for one in known(each, int(port), type=socket.SOCK_STREAM)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with pytest.raises(ImageError, match=r"both\.example is a machine of a private network"):
+        fetch.fetch_public(f"http://both.example:{port}/a.png", 10**6, 5.0)
+
+
+def test_a_strangers_image_is_fetched_and_its_redirect_looked_at(
+    site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public, "is_public", lambda _: True)
+    assert fetch.fetch_public(f"{site}/a.png", 10**6, 20.0) == fetch.fetch(f"{site}/a.png")
+    with pytest.raises(ImageError, match="larger than"):
+        fetch.fetch_public(f"{site}/a.png", 100, 20.0)
+    answers = iter([True, False])
+    monkeypatch.setattr(public, "is_public", lambda _: next(answers))
+    with pytest.raises(ImageError, match="private network"):
+        fetch.fetch_public(f"{site}/there", 10**6, 20.0)
+
+
+def test_headers_that_make_pillow_raise_anything_are_errors_of_images(session: Session) -> None:
+    said, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    said.add_text("a", "x" * (80 << 20), zip=True)
+    Image.fromarray(PICTURE).save(file, "png", pnginfo=said)
+    jpeg2000, sgi = bytearray(encoded(kind="jpeg2000")), bytearray(encoded(kind="sgi"))
+    at = jpeg2000.index(b"\xff\x51")
+    jpeg2000[at + 2 : at + 4] = b"\0\1"  # the length of the size
+    sgi[2:12] = b"\7" * 10
+    odd = [file.getvalue(), bytes(jpeg2000), bytes(sgi), b"P6 " + b"1" * 99 + b" 1 255 "]
+    for found in session.saliency([*odd, PICTURE])[:-1]:
+        assert isinstance(found.error, ImageError)

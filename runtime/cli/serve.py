@@ -174,6 +174,7 @@ def serve(
             logs.LOG.warning("everybody who reaches %s may ask: there are no --api-keys", host)
         said = {"file": file, "url": _url(host, sock.getsockname()[1])}
         if served.workers > 1:
+            sock.listen(BACKLOG)  # who comes before a process is ready waits
             click.echo(json.dumps(said))
             serve_in_processes(served, sock)
             return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -65,7 +67,7 @@ def bound(host: str, port: int) -> socket.socket:
 def serve_here(settings: Settings, sock: socket.socket, engine: Engine, metrics: Metrics) -> None:
     """Answer requests in this process until SIGTERM or SIGINT; then finish what was taken."""
     with _signals_end_the_server():
-        Server(_config(settings, application(settings, engine, metrics))).run([sock])
+        Server(configured(settings, application(settings, engine, metrics))).run([sock])
 
 
 def serve_in_processes(settings: Settings, sock: socket.socket) -> None:
@@ -77,7 +79,7 @@ def serve_in_processes(settings: Settings, sock: socket.socket) -> None:
     with tempfile.TemporaryDirectory(prefix="backlit-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder  # the processes have the environment of this one
         try:
-            config = _config(settings, partial(worker_application, settings), factory=True)
+            config = configured(settings, partial(worker_application, settings), factory=True)
             supervisor = Multiprocess(config, [sock])
             supervisor.run()
         finally:
@@ -90,8 +92,7 @@ def worker_application(settings: Settings) -> Starlette:
     """The application of one process of several; it ends the process where it cannot begin."""
     logs.begin()
     _bound(settings.limits)
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, _ignore)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     try:
         metrics = Metrics()
         engine = open_engine(settings, metrics.ran)
@@ -101,7 +102,14 @@ def worker_application(settings: Settings) -> Starlette:
     return application(settings, engine, metrics)
 
 
-def _config(settings: Settings, app: object, factory: bool = False) -> Config:
+def configured(settings: Settings, app: object, factory: bool = False) -> Config:
+    """Uvicorn's configuration of a service, or of each of its processes.
+
+    Args:
+        settings: of the service.
+        app: the application; with ``factory``, what makes it.
+        factory: of each process.
+    """
     _bound(settings.limits)
     return Config(
         app,  # type: ignore[arg-type]
@@ -124,6 +132,14 @@ def _bound(limits: Limits) -> None:
     BoundedProtocol.head_seconds = limits.head_seconds
     # The body and the boxes have one bound together; to be read, the answer has as much again.
     BoundedProtocol.exchange_seconds = 2 * limits.seconds + 5
+
+
+def _end_with_the_parent() -> None:
+    """Nobody would end the process of a service whose first process is gone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,16 @@ NAMES = (
 def found() -> str | None:
     """Where the browser is; None if there is none."""
     return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(text), fcntl.F_DUPFD, 10) for text in sys.argv[1:3]]
+for number, end in enumerate(ends, 3):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Starts a program that reads from 3 and writes to 4, whatever the pipes are called here."""
 
 
 class Browser:
@@ -40,15 +51,12 @@ class Browser:
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs, self._to = os.pipe()
         self._from, theirs_too = os.pipe()
-        words = [
-            self._executable, "--headless", "--no-sandbox", "--disable-gpu",
-            "--disable-dev-shm-usage", "--no-first-run", "--window-size=900,1000", f"--user-data-dir={self._folder.name}",
-            "--remote-debugging-pipe", "about:blank",
-        ]  # fmt: skip
-        # It reads from 3 and writes to 4, whatever the pipes are called here.
-        shell = ["sh", "-c", f'exec "$@" 3<&{theirs} 4>&{theirs_too}', "sh", *words]
+        flags = ("headless", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run")
+        words = [self._executable, *(f"--{flag}" for flag in flags), "--window-size=900,1000"]
+        words += [f"--user-data-dir={self._folder.name}", "--remote-debugging-pipe", "about:blank"]
+        launch = [sys.executable, "-c", LAUNCH, str(theirs), str(theirs_too), *words]
         self._process = subprocess.Popen(
-            shell, pass_fds=(theirs, theirs_too),
+            launch, pass_fds=(theirs, theirs_too),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(theirs), os.close(theirs_too)
