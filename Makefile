@@ -9,7 +9,7 @@ OPENVINO := .venv-openvino
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow fuzz lint docs openvino oracle planted zoo boxes throughput bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow fuzz lint docs openvino oracle planted zoo boxes throughput load bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -101,6 +101,11 @@ boxes: .venv/ready-test
 # Images per second from JPEG to boxes, beside the script that everybody writes first.
 throughput: .venv/ready-test
 	$(BIN)/python -m benchmarks.throughput $(FOLDER)
+
+# backlit serve at 1, 8 and 64 clients beside the bare session, then 10,000 requests, some of them bad.
+load: .venv/ready-test
+	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.serve --embedded --rounds 0 --soak 10000
 
 # Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
 # docs/measured/bench.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"

@@ -45,6 +45,7 @@ from backlit.runtime.backend.plan import plan
 from backlit.runtime.boxes.recipes import fitted
 from backlit.runtime.maps.classes import ranks
 from backlit.runtime.stages import cores
+from support.example_runs import export_embedded
 
 from backlit import models
 from benchmarks.boxes import shared_data
@@ -271,19 +272,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--feed", type=int, default=64, help="images of a call of the session")
     parser.add_argument("--soak", type=int, default=0, metavar="REQUESTS")
+    parser.add_argument("--embedded", action="store_true", help="the embedded classifier")
     arguments = parser.parse_args()
     data = shared_data()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file = folder / "model.backlit.onnx"
-        if (data / REAL).exists():
+        if (data / REAL).exists() and not arguments.embedded:
             entries = json.loads((data / "manifest.json").read_text())["models"]
             how = next(one for one in entries if one["file"] == REAL)["preprocess"]
             colour = {"bgr": how["colour"] == "BGR", "range": how["range"]}
             export(data / REAL, file, mean=how["mean"], std=how["std"], verify=False, **colour)
             photos = sorted((data / "images" / "ilsvrc_val_227").glob("*.[jJ]*"))[:64]
         else:
-            export(models.tiny_convnet(), file, **dataclasses.asdict(models.PREPROCESSING))
+            export_embedded(file)
             photos = sorted(models.samples().glob("*.jpg"))
         bodies = [photo.read_bytes() for photo in photos]
         print(

@@ -11,7 +11,9 @@ import shutil
 import sys
 import textwrap
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import numpy as np
@@ -26,6 +28,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 from support.package import STEP, changed
 from support.pages import PAGES, ROOT, Block, blocks, tables
+from support.service import served
 
 import backlit
 from backlit import models
@@ -109,6 +112,15 @@ def test_what_a_page_says_runs(page: Path, folder: Path) -> None:
         "pixels": np.zeros((1, 96, 96, 3), np.uint8),
         "positions": np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32),
     }
+    with ExitStack() as stack:
+        if page.name == "serving.md":
+            service = stack.enter_context(served(folder / "my_model.backlit.onnx"))
+            names["url"] = f"http://127.0.0.1:{service.port}"
+        run_blocks(page, names)
+    check_results(page, names)
+
+
+def run_blocks(page: Path, names: dict[str, object]) -> None:
     for block in blocks(page):
         if block.language == "python":
             code = compile(block.text, f"{name(page)}: {block.text[:40]!r}", "exec")
@@ -119,7 +131,6 @@ def test_what_a_page_says_runs(page: Path, folder: Path) -> None:
                 if arguments[0] != "doctor":  # exits 1 where a GPU provider does not load
                     invoke(arguments)
         check_commands(block)
-    check_results(page, names)
 
 
 def check_commands(block: Block) -> None:
@@ -148,6 +159,11 @@ def check_results(page: Path, names: dict[str, object]) -> None:
         np.testing.assert_allclose(names["forces"], np.sin(where), rtol=1e-5, atol=1e-6)
     if page.name in ("README.md", "serving.md"):
         assert np.asarray(names["saliency"]).shape == (1, 2, 96, 96)
+    if page.name == "serving.md":
+        (wanted,) = backlit.Session("my_model.backlit.onnx").localize("photo.jpg", top=2)
+        found = cast(dict[str, Any], names["served"])["results"]
+        assert [tuple(one["box"]) for one in found] == list(wanted.boxes)
+        assert all(one["map_png"] for one in found)
     if page.name == "notebook.md":
         assert len(np.unique(np.asarray(names["over"]))) > 30
         assert np.asarray(names["at_size"]).max() > 0

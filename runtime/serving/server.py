@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 BACKLOG = 2048
 """Connections that wait to be accepted."""
 
+_BEGINNING = 60
+"""Seconds in which a process must have loaded what it needs, or it is taken for hung."""
+
 _CONNECTIONS = 1024
 """Connections of a process at once; one more is answered 503."""
 
@@ -124,6 +127,7 @@ def configured(settings: Settings, app: object, factory: bool = False) -> Config
         proxy_headers=False,
         server_header=False,
         limit_concurrency=_CONNECTIONS,
+        timeout_worker_healthcheck=_BEGINNING,
         timeout_graceful_shutdown=round(settings.limits.seconds) + 5,
     )
 
