@@ -23,6 +23,7 @@ class Metrics:
     def __init__(self) -> None:
         """Begin at zero."""
         own = self._own = CollectorRegistry()
+        self._length: Callable[[], int] = lambda: 0
         self._requests = Counter(
             "backlit_requests", "Requests answered.", ["path", "status"], registry=own
         )

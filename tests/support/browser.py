@@ -59,7 +59,8 @@ class Browser:
             launch, pass_fds=(theirs, theirs_too),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(theirs), os.close(theirs_too)
+        os.close(theirs)
+        os.close(theirs_too)
         self._reader = os.fdopen(self._from, "rb")
         self._session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
