@@ -250,11 +250,13 @@ async def soak(server: Server, session: Session, photos: list[bytes], count: int
 
     started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(64)))
-    log = server.log.read_text()
-    lines = [json.loads(line) for line in log.splitlines()]
     print(f"{count} requests by 64 clients in {time.perf_counter() - started:.0f} s: {dict(done)}")
     print(f"  MiB at each tenth: {', '.join(f'{one:.0f}' for one in memory)}; now and peak: "
           f"{server.memory()[0]:.0f}, {server.memory()[1]:.0f}")  # fmt: skip
+    log = server.log.read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    for other in [line for line in log.splitlines() if not line.startswith("{")][:5]:
+        print(f"  a line that is no JSON: {other}")
     events = Counter(f"{line['level']} {line['event']}" for line in lines)
     print(f"  the log: {dict(events)}; tracebacks: {log.count('Traceback')}")
 

@@ -9,6 +9,7 @@ import logging
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> It
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
     before = logs.LOG.handlers[:], logs.LOG.propagate, logs.LOG.level
+    last, show = logging.lastResort, warnings.showwarning
     logs.begin()
     lines: list[Any] = []
 
@@ -60,6 +62,8 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> It
     yield lines
     logs.LOG.handlers[:], logs.LOG.propagate = before[0], before[1]
     logs.LOG.setLevel(before[2])
+    logging.lastResort, warnings.showwarning = last, show
+    assert all(line.startswith("{") for line in written.getvalue().splitlines())
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -275,6 +279,17 @@ def test_the_log_has_a_line_for_each_request(service: Service, log: list[Any]) -
     assert first["ms"] >= first["run_ms"] > 0
     assert second["path"] == '/\n"'
     assert second["request"] == odd.headers["x-request-id"] != 'x" injected'
+
+
+def test_what_libraries_say_is_in_the_log_as_lines(log: list[Any], service: Service) -> None:
+    logging.getLogger("some.library").warning("of\nits own")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("take care", UserWarning, stacklevel=1)
+    assert [line["event"] for line in log] == ["take care"]
+    service.post(b"no form", kind="multipart/form-data; boundary=x")
+    until(lambda: len(log) == 2)
+    assert log[1]["event"] == "request"
 
 
 def test_health(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

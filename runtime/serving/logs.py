@@ -7,6 +7,7 @@ import json
 import logging
 import sys
 import traceback
+import warnings
 from typing import Any
 
 LOG = logging.getLogger("backlit.serving")
@@ -33,12 +34,30 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+class _Stderr(logging.Handler):
+    """Whatever stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.flush()
+
+
 def begin() -> None:
-    """Send what is logged to stderr, as lines of JSON."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send what is logged to stderr, as lines of JSON, and Python's warnings with it."""
+    # What they think of a stranger's bytes is no news: they read them or they do not.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    for name in ("PIL", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.showwarning = _warn
+    handler = _Stderr()
     handler.setFormatter(JsonLines())
+    logging.lastResort = handler  # of loggers that nobody has thought of
     for name in (LOG.name, *_OTHERS):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(logging.INFO if name == LOG.name else logging.WARNING)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    LOG.warning("%s", message, extra={"fields": {"category": category.__name__}})
