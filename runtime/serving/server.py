@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BACKLOG = 2048
 """Connections that wait to be accepted."""
 
-_BEGINNING = 60
+_BEGINNING = 20
 """Seconds in which a process must have loaded what it needs, or it is taken for hung."""
 
 _CONNECTIONS = 1024
