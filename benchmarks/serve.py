@@ -45,7 +45,7 @@ from backlit.runtime.backend.plan import plan
 from backlit.runtime.boxes.recipes import fitted
 from backlit.runtime.maps.classes import ranks
 from backlit.runtime.stages import cores
-from support.example_runs import export_embedded
+from support.service import export_embedded
 
 from backlit import models
 from benchmarks.boxes import shared_data

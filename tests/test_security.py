@@ -105,6 +105,14 @@ SENTENCES = {
         "test_hostile::test_a_page_holds_no_script_of_a_data_set",
     "In CSV a cell that a spreadsheet would compute has an apostrophe before it.":
         "test_hostile::test_cells_of_a_table_are_no_formulas",
+    "`backlit serve` is for strangers.":
+        "test_serving::test_what_is_refused_says_why_and_the_connection_goes_on",
+    "Bodies, pixels, queue, memory and time are bounded; addresses are fetched with `--allow-urls` "
+    "alone, and never from private networks; keys come from a file.":
+        "test_serving::test_bodies_are_held_within_bounds",
+    "It speaks HTTP without TLS and counts no requests of anybody: put it behind a proxy that "
+    "does.":
+        "test_serving::test_metrics_count_what_was_done",
 }  # fmt: skip
 """Sentence -> module and function of its test."""
 

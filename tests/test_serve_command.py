@@ -25,8 +25,7 @@ from backlit.runtime.serving import opening
 from backlit.runtime.serving.settings import Settings
 from click.testing import CliRunner
 from support import browser
-from support.example_runs import export_embedded
-from support.service import served
+from support.service import export_embedded, served
 
 from backlit import models
 

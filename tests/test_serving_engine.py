@@ -18,8 +18,7 @@ from backlit.runtime.images.load import Encoded
 from backlit.runtime.maps.classes import ranks
 from backlit.runtime.serving.engine import Engine, Job
 from backlit.runtime.serving.refusals import BusyError, LateError, StoppingError
-from support.example_runs import export_embedded
-from support.service import HeldSession
+from support.service import HeldSession, export_embedded
 
 from backlit import models
 

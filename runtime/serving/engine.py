@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import pipeline
+from ..decoding import decoded_one
+from ..located import boxes
 from ..maps.kinds import get_kind
 from ..stages import cores, one_opencv_thread
 from .refusals import StoppingError, busy, late
@@ -181,7 +183,7 @@ class Engine:
         try:
             if job.wanted():
                 spec = self.runners[0].contract.image
-                decoded = pipeline.decoded_one(0, job.load(), spec, self.crops, job.keep)
+                decoded = decoded_one(0, job.load(), spec, self.crops, job.keep)
                 error = decoded.error
                 job.decoded = decoded if error is None else None
         except Exception as fault:  # of this request, and the others shall not pay for it
@@ -255,7 +257,7 @@ class Engine:
         try:
             value = None
             if job.wanted():
-                value = job.answer(pipeline.boxes(result, self.recipe, masks=False))
+                value = job.answer(boxes(result, self.recipe, masks=False))
         except Exception as error:
             self._leave(job, error=error)
         else:

@@ -12,7 +12,9 @@ from ..backend.plan import plan
 from ..backend.probing import candidates
 from ..boxes.recipes import fitted
 from ..contract import Contract
+from ..decoding import decoded_one
 from ..errors import OptionError
+from ..located import boxes
 from ..maps.kinds import file_output, get_kind
 from ..session import Session
 from .engine import Engine
@@ -80,9 +82,9 @@ def _warm(engine: Engine) -> None:
         spec = runner.contract.image
         shape = (64, 64, 3 if spec.channels == 1 else spec.channels)
         noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        decoded = pipeline.decoded_one(0, noise, spec, engine.crops)
+        decoded = decoded_one(0, noise, spec, engine.crops)
         for images in sorted({1, engine.images(1)}):
             group = [decoded] * images
             done = pipeline.explained_group(runner, group, best, engine.views(1), kind)
             first, *_ = done
-            pipeline.boxes(first, engine.recipe, masks=False)
+            boxes(first, engine.recipe, masks=False)

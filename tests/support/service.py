@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.backend.outputs import Outputs
 from backlit.runtime.boxes.recipes import RECIPES
@@ -22,6 +23,16 @@ from backlit.runtime.serving.metrics import Metrics
 from backlit.runtime.serving.server import bound, configured
 from backlit.runtime.serving.settings import Limits, Settings
 from uvicorn import Server
+
+from backlit import models
+
+
+def export_embedded(file: Path) -> Path:
+    """The embedded classifier, with its labels, as a Backlit file."""
+    how = models.PREPROCESSING
+    labels = models.labels().read_text(encoding="utf-8").splitlines()
+    export(models.tiny_convnet(), file, mean=how.mean, std=how.std, range="0-1", labels=labels)
+    return file
 
 
 class HeldSession(Session):
