@@ -134,7 +134,7 @@ def test_a_batch_of_any_size_is_costed(tmp_path: Path) -> None:
 def test_the_command_explains_where_the_time_goes(tmp_path: Path) -> None:
     path = tmp_path / "net.backlit.onnx"
     export(small.convnet(), path, verify=False)
-    done = CliRunner().invoke(main, ["check", str(path), "--cost", "--images", "8"])
+    done = CliRunner().invoke(main, ["check", str(path), "--cost", "--max-images", "8"])
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)["cost"]
     assert said["batch"] == 8
@@ -143,7 +143,7 @@ def test_the_command_explains_where_the_time_goes(tmp_path: Path) -> None:
         words = KINDS[share["kind"]].what.split()
         assert words[0] in done.stderr
     assert "an engine that joined everything" in " ".join(done.stderr.split())
-    alone = CliRunner().invoke(main, ["check", str(path), "--images", "8"])
+    alone = CliRunner().invoke(main, ["check", str(path), "--max-images", "8"])
     assert alone.exit_code == 2
 
 

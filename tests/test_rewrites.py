@@ -42,7 +42,8 @@ def run(model: onnx.ModelProto, feed: dict[str, Array]) -> list[Array]:
 
 NETWORK = """<ir_version: 9, opset_import: ["" : 20]>
 net (float[N, 3, 9, 10] x) => (float[N, 4] y)
-<float[4, 3, 3, 3] w = {%s}, int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i3 = {3}, int64[1] i4 = {4}>
+<float[4, 3, 3, 3] w = {%s}, int64[1] i0 = {0}, int64[1] i1 = {1},
+ int64[1] i3 = {3}, int64[1] i4 = {4}>
 {
     a = Conv <pads = [1, 1, 1, 1]> (x, w)
     r = Relu (a)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ..graph.values import Operand
+from ..graph.values import Operand, Shape
 from .ops import Ops, Taken
 
 
@@ -72,7 +72,7 @@ def joined(op: Ops, parts: Sequence[ir.Value]) -> list[ir.Value]:
     What Split, Gather, Slice or unbind took apart is one Concat again, instead of as many tensors
     of zeros, each with its slice, added up.
     """
-    groups: dict[object, list[Taken]] = {}
+    groups: dict[tuple[int, int, Shape], list[Taken]] = {}
     rest = []
     for g in parts:
         taken = op.taken.get(g) if "joined-slices" in op.on else None
@@ -80,7 +80,7 @@ def joined(op: Ops, parts: Sequence[ir.Value]) -> list[ir.Value]:
             rest.append(g)
         else:
             groups.setdefault((taken.n, taken.axis, taken.others), []).append(taken)
-    for (n, axis, others), group in groups.items():  # type: ignore[misc]
+    for (n, axis, others), group in groups.items():
         group.sort(key=lambda taken: taken.indices)
         indices = [i for taken in group for i in taken.indices]
         if len(group) == 1 or len(set(indices)) < len(indices):

@@ -27,14 +27,15 @@ Examples:
   backlit check model.backlit.onnx
   backlit check model.backlit.onnx --tensorrt --build --max-images 64
   backlit check model.backlit.onnx --cuda | jq .cuda.elsewhere
-  backlit check model.backlit.onnx --cost --images 64""",
+  backlit check model.backlit.onnx --cost --max-images 8""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tensorrt", is_flag=True, help="Ask NVIDIA's own parser too (no GPU needed).")
 @click.option("--build", is_flag=True, help="With --tensorrt: build an engine too.")
 @click.option(
     "--max-images", type=click.IntRange(1), metavar="N",
-    help="Images of the largest run of the engine built.  [default: 32]",
+    help="Images of the largest run of the engine built, or of the run costed.  "
+    "[default: 32; with --cost 64]",
 )  # fmt: skip
 @click.option(
     "--max-top", type=click.IntRange(1), metavar="K",
@@ -42,13 +43,9 @@ Examples:
 )  # fmt: skip
 @click.option("--cuda", is_flag=True, help="Ask the CUDA provider which nodes it takes.")
 @click.option("--cost", "costs", is_flag=True, help="Tell where the time of a run on a GPU goes.")
-@click.option(
-    "--images", type=click.IntRange(1), metavar="N",
-    help="With --cost: images of the run.  [default: 64]",
-)  # fmt: skip
 def check(
     file: Path, tensorrt: bool, build: bool, max_images: int | None, max_top: int | None,
-    cuda: bool, costs: bool, images: int | None,
+    cuda: bool, costs: bool,
 ) -> None:  # fmt: skip
     """Say whether a GPU takes FILE whole, and which nodes it does not (then exit 1).
 
@@ -64,19 +61,17 @@ def check(
     """
     if build and not tensorrt:
         raise OptionError("--build goes with --tensorrt.", "give both.")
-    if (max_images or max_top) and not build:
+    if (max_top or (max_images and not costs)) and not build:
         raise OptionError(
             "--max-images and --max-top go with --build.", "give --tensorrt --build too."
         )
-    if images and not costs:
-        raise OptionError("--images goes with --cost.", "give both.")
     console = Console(stderr=True, highlight=False)
     with status(console, f"checking {file}"):
         report = check_tensorrt(
             file, parser=tensorrt, build=build, batch=max_images or 32, classes=max_top or 5
         )
         placed = check_cuda(file) if cuda else None
-        costing = cost(file, batch=images or 64) if costs else None
+        costing = cost(file, batch=max_images or 64) if costs else None
     _show_tensorrt(console, report)
     if placed is not None:
         _show_cuda(console, placed)

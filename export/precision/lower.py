@@ -173,10 +173,7 @@ def whole(graph: ir.Graph, ranges: Mapping[str, Range]) -> set[ir.Node]:
 
 
 def _at_scale(graph: ir.Graph) -> set[ir.Node]:
-    """What divides the power of two out of maps, and what follows: float16 would lose its numbers.
-
-    All of it is a few passes over maps, not over layers.
-    """
+    """What divides the power of two out of maps, and what follows: too small for float16."""
     maps = [named(graph, GRADIENT), *(y for y in graph.outputs if y.name in LINEAR)]
     found: set[ir.Node] = set()
     stack = [node for value in maps if (node := value.producer()) is not None]
