@@ -26,7 +26,7 @@ from .differentiate import differentiate
 from .graph.values import static
 from .optimise import optimise
 from .options import ExportOptions, Keywords
-from .precision.lower import PRECISIONS, lower
+from .precision.lower import Rounding, lower
 from .prepare.classifier import computes_in, prepare
 from .prepare.scores import Choice
 from .sources.blame import blaming
@@ -37,7 +37,9 @@ from .verify.verify import compare, must_agree
 from .wrap import without_gradient, wrap
 from .write import save, stamp
 
-_LONG: dict[str, schema.Precision] = {"fp16": "float16", "bf16": "bfloat16"}
+_LONG: dict[str, schema.Precision] = {
+    "fp16": "float16", "mixed": "float16", "bf16": "bfloat16",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,7 @@ class ExportReport:
         refused: nodes that TensorRT would refuse, with the reason (empty: none).
         candidates: the tensors that could hold the scores, in words, the chosen one first.
         notes: what you should know of the choices that were made for you.
+        rounding: what half precision changed, on test images; None: it was not asked for.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class ExportReport:
     refused: tuple[str, ...]
     candidates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    rounding: Rounding | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,10 +155,11 @@ def export(
         contract = _differentiate(classifier, prepared, asked, computed_in)
         model = prepared.model
         optimise(model, asked.rewrites)
+        rounding = None
         if asked.precision is not None:
             if asked.verify:  # half precision hides what float32 shows
                 verified(model, contract)
-            model = lower(model, contract, PRECISIONS[asked.precision])
+            model, rounding = lower(model, contract, asked.precision)
             contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
         if asked.verify:
             contract = verified(model, contract)
@@ -171,6 +176,7 @@ def export(
         refused=tuple(audit(model.graph)),
         candidates=prepared.choice.candidates,
         notes=prepared.choice.notes,
+        rounding=rounding,
     )
 
 

@@ -11,7 +11,7 @@ from ..runtime.errors import OptionError
 from .graph.rewrites import Target, chosen
 from .maps.table import MAPS
 
-Half = Literal["fp16", "bf16"]
+Half = Literal["fp16", "mixed", "bf16"]
 Range = Literal["0-1", "0-255"]
 Resize = Literal["stretch", "crop"]
 Input = Literal["uint8", "float32"]
@@ -53,9 +53,9 @@ class ExportOptions:
         relu: the backward rule of rectifiers: ``gradient``, the true one; ``deconvnet`` and
             ``guided``, for pictures.
         weights: a torch state dict for torch sources.
-        precision: ``fp16`` or ``bf16`` computes in float16 or bfloat16 what can be without
-            switching ReLU masks, the backward pass above all; inputs and outputs stay float32.
-            None: as the classifier.
+        precision: ``fp16`` computes all in float16, for GPUs; ``mixed``, or ``bf16`` in bfloat16,
+            what can be without switching ReLU masks, the backward pass above all. Inputs and
+            outputs stay float32. None: as the classifier.
         target: the engine whose favourite operators are used, ``portable`` or ``openvino``; every
             engine runs every file.
         without: names of rewrites for speed to leave out, as ``backlit export -h`` lists them.
@@ -119,8 +119,12 @@ class ExportOptions:
 
     @property
     def rewrites(self) -> frozenset[str]:
-        """Names of the rewrites wanted."""
-        return chosen(self.target, self.without)
+        """Names of the rewrites wanted.
+
+        The slope of a step is beyond float16, so there masks are comparisons.
+        """
+        wanted = chosen(self.target, self.without)
+        return wanted - {"step-masks"} if self.precision == "fp16" else wanted
 
 
 class Keywords(TypedDict, total=False):

@@ -170,7 +170,7 @@ def test_without_pixels_the_rest_is_the_same_and_cheaper(residual, tmp_path, tar
 def test_half_precision_keeps_the_map(residual, tmp_path):
     model, path, _ = residual
     export(
-        model, tmp_path / "h.onnx", size=SIDE, input="float32", maps="features", precision="fp16"
+        model, tmp_path / "h.onnx", size=SIDE, input="float32", maps="features", precision="mixed"
     )
     single, half = (run(p, images(), INDEX)["features"] for p in (path, tmp_path / "h.onnx"))
     assert half.dtype == np.float32

@@ -20,12 +20,14 @@ from backlit.runtime.errors import OptionError
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from support.architectures import SIZE, small
 from support.real import NAMES, entry, options
 from support.small import CLASSES, convnet
 
 from benchmarks.precision.cases import compare, dev_images
 
 FLOAT, FLOAT16, BFLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16
+INT64 = TensorProto.INT64
 SMOOTH = [helper.make_node("Tanh", ["c"], ["a"], name="tanh")]
 
 
@@ -53,7 +55,7 @@ def scaled(factor: float) -> onnx.ModelProto:
 
 
 def made(
-    model: onnx.ModelProto, folder: Path, precision: Any = "fp16", check: bool = True
+    model: onnx.ModelProto, folder: Path, precision: Any = "mixed", check: bool = True
 ) -> tuple[Path, Path]:
     """The float32 file and the half-precision one."""
     files = folder / "single.onnx", folder / "half.onnx"
@@ -90,21 +92,20 @@ def gradient(path: Path, rounding: bool = False) -> Any:
     return engine.run(["gradient"], feed())[0]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["fp16", "mixed", "bf16"])
 def test_interface_stays_float32_and_typing_is_strict(precision: str, tmp_path: Path) -> None:
     single, half = made(convnet(), tmp_path, precision)
     (plain, _), (model, kinds) = types(single), types(half)
     for side in ("input", "output"):
         want, got = (getattr(m.graph, side) for m in (plain, model))
         assert [v.SerializeToString() for v in got] == [v.SerializeToString() for v in want]
-    narrow = {"fp16": FLOAT16, "bf16": BFLOAT16}[precision]
+    long = {"fp16": "float16", "mixed": "float16", "bf16": "bfloat16"}[precision]
+    narrow = {"float16": FLOAT16, "bfloat16": BFLOAT16}[long]
     products = [n for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose", "Gemm")]
     backward = [n for n in products if n.name.startswith("backward/")]
     assert backward
     assert {kinds[n.output[0]] for n in backward} == {narrow}
-    assert f'"precision": "{ {"fp16": "float16", "bf16": "bfloat16"}[precision] }"' in (
-        model.metadata_props[0].value
-    )
+    assert f'"precision": "{long}"' in model.metadata_props[0].value
 
 
 def test_masks_and_what_they_depend_on_stay_float32(tmp_path: Path) -> None:
@@ -122,13 +123,42 @@ def test_masks_and_what_they_depend_on_stay_float32(tmp_path: Path) -> None:
         seen.add(name)
 
 
+def test_fp16_is_in_half_precision_whole(tmp_path: Path) -> None:
+    model, kinds = types(made(convnet(), tmp_path, "fp16")[1])
+    nodes = {kind: [n for n in model.graph.node if n.op_type == kind] for kind in ("Conv", "Gemm")}
+    for node in (*nodes["Conv"], *nodes["Gemm"]):
+        assert {kinds[x] for x in node.input} == {FLOAT16}, node.name
+    masks = [n for n in model.graph.node if n.op_type in ("Greater", "Less")]
+    assert {kinds[n.input[0]] for n in masks if n.name.startswith("backward/")} == {FLOAT16}
+    assert not any(n.op_type == "HardSigmoid" for n in model.graph.node)  # beyond float16
+    # What is compared for equality comes from one copy in float32.
+    equal = [n for n in model.graph.node if n.op_type == "Equal" and kinds[n.input[0]] != INT64]
+    assert equal
+    assert {kinds[x] for n in equal for x in n.input} == {FLOAT}
+
+
+def test_layers_of_a_transformer_are_cast_nowhere(tmp_path: Path) -> None:
+    files = tmp_path / "mixed.onnx", tmp_path / "whole.onnx"
+    for file, precision in zip(files, ("mixed", "fp16"), strict=True):
+        report = export(small("vit"), file, size=SIZE, precision=precision, verify=False)
+        assert report.rounding is not None
+        assert 0.999 < report.rounding.least <= report.rounding.cosine < 1
+        assert 0 < report.rounding.scores < 1e-2
+    casts = [sum(n.op_type == "Cast" for n in onnx.load(file).graph.node) for file in files]
+    assert casts[1] < 20 < casts[0]
+    model, kinds = types(files[1])
+    for node in model.graph.node:
+        if node.op_type in ("LayerNormalization", "Softmax", "ReduceMean", "MatMul", "Gelu"):
+            assert kinds[node.output[0]] == FLOAT16, node.name
+
+
 def test_smooth_classifier_is_half_precision_forward_too(tmp_path: Path) -> None:
     model, kinds = types(made(smooth(), tmp_path)[1])
     conv = next(n for n in model.graph.node if n.op_type == "Conv")
     assert {kinds[x] for x in conv.input} == {FLOAT16}
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["fp16", "mixed", "bf16"])
 @pytest.mark.parametrize("source", [convnet, smooth])
 def test_agrees_with_every_tensor_rounded(source: Any, precision: str, tmp_path: Path) -> None:
     single, half = made(source(), tmp_path, precision)
@@ -186,6 +216,7 @@ def test_command_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(export_command, args, catch_exceptions=False)
     assert done.exit_code == 0
     assert "float16" in onnx.load(out).metadata_props[0].value
+    assert "cosine of the maps" in " ".join(done.stderr.split())
 
 
 def test_cut_is_the_cheapest_labelling() -> None:
@@ -217,16 +248,18 @@ def test_cut_is_the_cheapest_labelling() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_real_classifiers_agree(name: str, shared: Path, tmp_path: Path) -> None:
     model, files = entry(shared, name), {}
-    for precision in (None, "fp16"):
+    for precision in (None, "mixed", "fp16"):
         files[precision] = tmp_path / f"{precision}.onnx"
         export(
             shared / model["file"], files[precision], maps="gradient", precision=precision,
             verify=False, **options(model),
         )  # fmt: skip
     images = dev_images(shared)[::45]
-    found = compare(shared, files[None], files["fp16"], images, kernels=False)
-    assert len(found.cosines) == len(images) > 6
-    assert found.broken == 0
-    assert found.cosines.min() >= 0.999
-    assert 0 < found.scores < 1e-2
-    assert np.nanmin(compare(shared, files[None], files["fp16"], images[:2], True).cosines) >= 0.999
+    for precision, least in (("mixed", 0.999), ("fp16", 0.8)):
+        found = compare(shared, files[None], files[precision], images, kernels=False)
+        assert len(found.cosines) == len(images) > 6
+        assert found.broken == 0
+        assert np.median(found.cosines) >= least
+        assert 0 < found.scores < 1e-2
+        few = compare(shared, files[None], files[precision], images[:2], True)
+        assert np.nanmin(few.cosines) >= least

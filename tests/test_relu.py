@@ -295,7 +295,7 @@ def leaky() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("how", [{}, {"target": "openvino"}, {"precision": "fp16"}], ids=str)
+@pytest.mark.parametrize("how", [{}, {"target": "openvino"}, {"precision": "mixed"}], ids=str)
 @pytest.mark.parametrize("source", [convnet, leaky])
 def test_files_are_verified_against_the_rule(
     source: Any, how: Any, rule: Any, tmp_path: Path
@@ -325,7 +325,7 @@ def test_half_precision_keeps_the_signs(rule: Any, tmp_path: Path) -> None:
         "class_index": np.array([[-1, 2], [0, -2]]),
     }
     found = []
-    for precision in (None, "fp16"):
+    for precision in (None, "mixed"):
         path = tmp_path / f"{precision}.onnx"
         export(tiny, path, maps="gradient", relu=rule, precision=precision)  # type: ignore[arg-type]
         engine = session(detach(rounded(ir.load(path))), optimise=False)
@@ -333,7 +333,7 @@ def test_half_precision_keeps_the_signs(rule: Any, tmp_path: Path) -> None:
     single, half = found
     assert 0 < np.abs(single).max() < 1e-6
     assert distance(half, single) < 2e-3
-    kinds = {n.op_type for n in onnx.load(tmp_path / "fp16.onnx").graph.node if "back" in n.name}
+    kinds = {n.op_type for n in onnx.load(tmp_path / "mixed.onnx").graph.node if "back" in n.name}
     assert {"Relu", "LeakyRelu"} <= kinds
 
 

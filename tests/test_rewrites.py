@@ -42,7 +42,8 @@ def run(model: onnx.ModelProto, feed: dict[str, Array]) -> list[Array]:
 
 NETWORK = """<ir_version: 9, opset_import: ["" : 20]>
 net (float[N, 3, 9, 10] x) => (float[N, 4] y)
-<float[4, 3, 3, 3] w = {%s}>
+<float[4, 3, 3, 3] w = {%s}, int64[1] i0 = {0}, int64[1] i1 = {1},
+ int64[1] i3 = {3}, int64[1] i4 = {4}>
 {
     a = Conv <pads = [1, 1, 1, 1]> (x, w)
     r = Relu (a)
@@ -51,13 +52,18 @@ net (float[N, 3, 9, 10] x) => (float[N, 4] y)
     z = Mul (p, s)
     m = GlobalAveragePool (z)
     q = Mul (z, m)
-    t = GlobalMaxPool (q)
+    first = Slice (q, i0, i1, i1)
+    middle = Slice (q, i1, i3, i1)
+    last = Slice (q, i3, i4, i1)
+    steep = Sigmoid (middle)
+    turned = Concat <axis = 1> (last, steep, first)
+    t = GlobalMaxPool (turned)
     y = Flatten (t)
 }"""
 
 
 def network() -> onnx.ModelProto:
-    """Where neighbours matter: Conv, Relu, MaxPool, SiLU, and a gate of its own mean."""
+    """Where neighbours matter: Conv, Relu, MaxPool, SiLU, a gate of its own mean, slices."""
     numbers = np.random.default_rng(0).standard_normal(108).round(3)
     return onnx.parser.parse_model(NETWORK % ", ".join(map(str, numbers)))
 
@@ -128,3 +134,22 @@ def test_every_rewrite_says_what_it_is() -> None:
     for name, rewrite in REWRITES.items():
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
         assert len(rewrite.what) > 20
+
+
+def test_a_tensor_taken_apart_is_put_together_by_one_concat() -> None:
+    made = differentiate(network(), wrt="x")
+    backward = [n.op_type for n in made.graph.node if n.name.startswith("backward/")]
+    assert "Pad" in backward  # max-pooling's
+    apart = differentiate(network(), wrt="x", without=["joined-slices"])
+    pads = [sum(n.op_type == "Pad" for n in m.graph.node) for m in (made, apart)]
+    assert pads[1] - pads[0] == 3
+    sums = [sum(n.op_type == "Sum" for n in m.graph.node) for m in (made, apart)]
+    assert sums[1] - sums[0] == 1
+
+
+def test_gradients_are_padded_as_height_of_rank_4() -> None:
+    for without, ranks in (([], {4}), (["flat-pads", "joined-slices"], {4, 5})):
+        made = differentiate(network(), wrt="x", without=without)
+        values = {t.name: list(t.dims) for t in made.graph.initializer}
+        pads = [n for n in made.graph.node if n.op_type == "Pad"]
+        assert {values[n.input[1]][0] // 2 for n in pads} == ranks

@@ -34,8 +34,9 @@ def _rule(name: str, module: str, network: str, old: str, new: str, cases: str) 
 _RULES = (
     _rule(
         "Gelu's CDF by tanh", "activation", "Gelu",
-        "cdf = (op.Erf(x * math.sqrt(0.5)) + 1) * 0.5",
-        "cdf = (op.Tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1) * 0.5",
+        "return g * (op.Erf(x * math.sqrt(0.5)) + x * twice_pdf + 1) * 0.5",
+        "cdf = op.Tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))\n"
+        "    return g * (cdf + x * twice_pdf + 1) * 0.5",
         "Gelu or smooth",
     ),
     _rule(
@@ -216,7 +217,7 @@ _MAPS = (
 _PREPARE = (
     Fault(
         "half precision's scale left in a map", "export/precision/scaling.py",
-        'if y.name in ("gradcam", "layercam")]', 'if y.name == "gradcam"]',
+        "if y.name in LINEAR]", 'if y.name == "gradcam"]',
         "half", ("tests/test_features.py",),
     ),
     Fault(

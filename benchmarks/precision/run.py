@@ -1,64 +1,61 @@
 """Half precision against float32 on all labelled images: ``make precision``.
 
-Names of models as arguments: those alone.
+    python -m benchmarks.precision.run [MODEL...] [--every N] [--precision P...]
 
-Cosines of the gradient of the best class: with every tensor rounded and sums in float32, as on a
-GPU, and as ONNX Runtime's CPU provider runs the file (it rounds between some nodes only). Last,
-what it would be with the whole forward pass in float16, and the backward pass in float32.
+Gradients of the best class: cosines, rank correlation of the maps, boxes that stay the same (IoU of
+0.9 or more), largest difference of a score. With every tensor rounded and sums in float32, as on a
+GPU; with --kernels also as ONNX Runtime's CPU provider runs the file (it rounds between some nodes
+only).
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 from backlit.export import export
-from backlit.export.precision.lower import PLAIN
-from backlit.export.precision.scaling import named, upstream
-from backlit.export.precision.types import infer_types, is_float, retype
-from onnx_ir.passes import common as passes
 from support.real import NAMES, SHARED, entry, options
 
 from benchmarks.precision.cases import compare, dev_images
 
 
-def forward_in_half(single: Path, path: Path) -> None:
-    """Write a float32 file again with its forward pass, prologue apart, in float16."""
-    model = ir.load(single)
-    infer_types(model)
-    nodes = [n for n in upstream(named(model.graph, "scores")) if is_float(n.outputs[0])]
-    half = {n for n in nodes if n.op_type in PLAIN and not (n.name or "").startswith("prologue")}
-    retype(model.graph, half, ir.DataType.FLOAT16)
-    passes.RemoveUnusedNodesPass()(model)
-    ir.save(model, path)
-
-
 def main() -> None:
     """Print a line per model and way of running."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*", default=NAMES)
+    parser.add_argument("--every", type=int, default=1, help="take every Nth image")
+    parser.add_argument("--precision", nargs="+", default=["fp16", "mixed", "bf16"])
+    parser.add_argument("--kernels", action="store_true")
+    given = parser.parse_args()
     shared = SHARED / "data"
-    images = dev_images(shared)
-    print(f"{len(images)} images; cosine with float32's gradient; largest difference of a score")
-    print(f"{'model':27} {'precision':9} {'run':8} smallest  median    scores   broken")
+    images = dev_images(shared)[:: given.every]
+    print(f"{len(images)} images")
+    print(
+        f"{'model':27} {'file':6} {'run':8} cosine: least, median  ranks    boxes   scores   broken"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        for name in sys.argv[1:] or NAMES:
+        for name in given.models:
             model, files = entry(shared, name), dict[str | None, Path]()
-            for precision in (None, "fp16", "bf16"):
+            for precision in (None, *given.precision):
                 files[precision] = Path(folder) / f"{name}.{precision}.onnx"
                 export(
                     shared / model["file"], files[precision], maps="gradient",
                     precision=precision, verify=False, **options(model),
                 )  # fmt: skip
-            files["forward"] = Path(folder) / f"{name}.forward.onnx"
-            forward_in_half(files[None], files["forward"])
-            ways = (("fp16", False), ("fp16", True), ("bf16", False), ("forward", False))
+            ways = [
+                (p, k)
+                for p in given.precision
+                for k in ((False, True) if given.kernels else (False,))
+                if not (k and p == "bf16")
+            ]
             for precision, kernels in ways:
                 found = compare(shared, files[None], files[precision], images, kernels)
                 print(
-                    f"{name:27} {precision:9} {'ORT CPU' if kernels else 'rounded':8} "
-                    f"{np.nanmin(found.cosines):.6f}  {np.nanmedian(found.cosines):.6f}  "
+                    f"{name:27} {precision:6} {'ORT CPU' if kernels else 'rounded':8} "
+                    f"{np.nanmin(found.cosines):13.6f} {np.nanmedian(found.cosines):.6f}  "
+                    f"{np.median(found.ranks):.4f}  {100 * found.boxes:5.1f}%  "
                     f"{found.scores:.1e}  {found.broken}",
                     flush=True,
                 )

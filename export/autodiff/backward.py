@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
 from ..graph.values import FLOATS, QUANTISED, seen_as, shape_of
+from .adjoints import joined
 from .ops import Ops
 from .registry import NO_GRADIENT, NOTHING, Entry, Grads, lookup
 
@@ -189,7 +190,7 @@ def _total(op: Ops, grads: dict[ir.Value, list[ir.Value]], value: ir.Value) -> i
     parts = grads.get(value)
     if not parts:
         return None
-    grads[value] = [op.total(parts)]
+    grads[value] = [op.total(joined(op, parts))]
     return grads[value][0]
 
 

@@ -26,7 +26,7 @@ Masks (``gate``, ``step``, ``inside``) are in masks.py, adjoints of taking eleme
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import onnx_ir as ir
 
@@ -34,6 +34,24 @@ from ..graph.emitter import Emitter
 from ..graph.rewrites import PORTABLE
 from ..graph.values import QUANTISED, Shape, shape_of, static
 from .rectifiers import Rectifiers
+
+
+class Taken(NamedTuple):
+    """A gradient of slices of a tensor, before it was put back among zeros (adjoints.py).
+
+    Attributes:
+        g: gradient of the slices.
+        indices: which slices, along the axis; all different.
+        n: length of the axis.
+        axis: of the forward tensor.
+        others: lengths of the forward tensor's other axes.
+    """
+
+    g: ir.Value
+    indices: tuple[int, ...]
+    n: int
+    axis: int
+    others: Shape
 
 
 class Ops(Emitter):
@@ -45,6 +63,7 @@ class Ops(Emitter):
     Attributes:
         lead: int64 [1] tensor holding K.
         rectifiers: the backward rule of ReLU and its like, and those met so far.
+        taken: gradients that are zero but for some slices.
     """
 
     def __init__(
@@ -57,6 +76,7 @@ class Ops(Emitter):
     ) -> None:
         super().__init__(graph, prefix, on)
         self.rectifiers = rectifiers or Rectifiers()
+        self.taken: dict[ir.Value, Taken] = {}
         self._folded: dict[ir.Value, ir.Value] = {}
         self._small: dict[ir.Value, ir.Value] = {}  # before they were expanded
         self.lead = self.const([lead]) if isinstance(lead, int) else lead

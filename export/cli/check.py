@@ -1,4 +1,4 @@
-"""The command ``check``: would TensorRT, and the CUDA provider, take a file whole?"""
+"""The command ``check``: would a GPU take a file whole, and what would it cost there?"""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 
 from ...runtime.errors import OptionError
 from ..check.check import CudaReport, Refused, TensorrtReport, check_cuda, check_tensorrt
+from ..check.cost.cost import CostReport, cost
 from .terminal import status
 
 
@@ -24,22 +26,26 @@ from .terminal import status
 Examples:
   backlit check model.backlit.onnx
   backlit check model.backlit.onnx --tensorrt --build --max-images 64
-  backlit check model.backlit.onnx --cuda | jq .cuda.elsewhere""",
+  backlit check model.backlit.onnx --cuda | jq .cuda.elsewhere
+  backlit check model.backlit.onnx --cost --max-images 8""",
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tensorrt", is_flag=True, help="Ask NVIDIA's own parser too (no GPU needed).")
 @click.option("--build", is_flag=True, help="With --tensorrt: build an engine too.")
 @click.option(
     "--max-images", type=click.IntRange(1), metavar="N",
-    help="Images of the largest run of the engine built.  [default: 32]",
+    help="Images of the largest run of the engine built, or of the run costed.  "
+    "[default: 32; with --cost 64]",
 )  # fmt: skip
 @click.option(
     "--max-top", type=click.IntRange(1), metavar="K",
     help="Classes of the largest run of the engine built.  [default: 5]",
 )  # fmt: skip
 @click.option("--cuda", is_flag=True, help="Ask the CUDA provider which nodes it takes.")
+@click.option("--cost", "costs", is_flag=True, help="Tell where the time of a run on a GPU goes.")
 def check(
-    file: Path, tensorrt: bool, build: bool, max_images: int | None, max_top: int | None, cuda: bool
+    file: Path, tensorrt: bool, build: bool, max_images: int | None, max_top: int | None,
+    cuda: bool, costs: bool,
 ) -> None:  # fmt: skip
     """Say whether a GPU takes FILE whole, and which nodes it does not (then exit 1).
 
@@ -49,10 +55,13 @@ def check(
 
     --cuda asks ONNX Runtime's CUDA provider, where it loads, which nodes it takes and whether a
     CUDA graph may hold them.
+
+    --cost tells where the time of one run on a GPU would go, by kind of kernel; none is
+    needed: bytes and operations over the rates of an H100.
     """
     if build and not tensorrt:
         raise OptionError("--build goes with --tensorrt.", "give both.")
-    if (max_images or max_top) and not build:
+    if (max_top or (max_images and not costs)) and not build:
         raise OptionError(
             "--max-images and --max-top go with --build.", "give --tensorrt --build too."
         )
@@ -62,6 +71,7 @@ def check(
             file, parser=tensorrt, build=build, batch=max_images or 32, classes=max_top or 5
         )
         placed = check_cuda(file) if cuda else None
+        costing = cost(file, batch=max_images or 64) if costs else None
     _show_tensorrt(console, report)
     if placed is not None:
         _show_cuda(console, placed)
@@ -69,6 +79,9 @@ def check(
     data: dict[str, Any] = {"file": str(file), "tensorrt": facts}
     if placed is not None:
         data["cuda"] = {"whole": placed.whole, **dataclasses.asdict(placed)}
+    if costing is not None:
+        _show_cost(console, costing)
+        data["cost"] = dataclasses.asdict(costing)
     click.echo(json.dumps(data))
     if not report.taken or (placed is not None and placed.told and not placed.whole):
         raise click.exceptions.Exit(1)
@@ -117,6 +130,29 @@ def _show_cuda(console: Console, report: CudaReport) -> None:
         console.print("[green]a CUDA graph[/] may hold it")
     else:
         console.print(f"[red]no CUDA graph[/]: {report.refusal}", soft_wrap=True)
+
+
+def _show_cost(console: Console, report: CostReport) -> None:
+    graph = "as ONNX Runtime's CUDA provider optimises it" if report.optimised else "as written"
+    table = Table(box=None, pad_edge=False, title_justify="left", title=(
+        f"one run of {report.batch} images on an H100, by a model of it (the graph {graph})"
+    ))  # fmt: skip
+    table.add_column("kernels", justify="right")
+    for name in ("ms", "GB", "TFLOP"):
+        table.add_column(name, justify="right")
+    table.add_column("of what, and what to do about it")
+    for share in report.shares:
+        table.add_row(
+            str(share.kernels), f"{1e3 * share.seconds:.2f}", f"{share.moved / 1e9:.2f}",
+            f"{share.operations / 1e12:.2f}" if share.operations else "",
+            f"{share.what}: [dim]{share.advice}[/]",
+        )  # fmt: skip
+    console.print(table)
+    rate = report.batch / report.seconds
+    console.print(
+        f"[bold]{1e3 * report.seconds:.1f} ms[/], {rate:,.0f} images/s; an engine that joined "
+        f"everything between two products would take {1e3 * report.floor:.1f} ms"
+    )
 
 
 def _list(console: Console, nodes: Iterable[Refused]) -> None:

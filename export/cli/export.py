@@ -23,6 +23,7 @@ from ...runtime.schema import parse
 from .. import build
 from ..autodiff.registry import NO_GRADIENT, RULES
 from ..graph.rewrites import REWRITES, TARGETS
+from ..precision.lower import Rounding
 from ..prepare.forms import FORMS, MICROSOFT
 from .arguments import Numbers, Size, SpacedNumbers, constants_option
 from .terminal import status
@@ -84,8 +85,9 @@ Examples:
 )
 @click.option("--weights", help="A checkpoint for torch sources ('random': as initialised).")
 @click.option(
-    "--precision", type=click.Choice(["fp16", "bf16"]),
-    help="Compute in half precision where masks do not depend on it.  [default: as the classifier]",
+    "--precision", type=click.Choice(["fp16", "mixed", "bf16"]),
+    help="Compute in half precision: all (fp16, for GPUs), or what no mask depends on.  "
+    "[default: as the classifier]",
 )  # fmt: skip
 @click.option(
     "--target", type=click.Choice(list(TARGETS)), default="portable", show_default=True,
@@ -181,6 +183,13 @@ def read_labels(path: Path) -> list[str]:
     return lines
 
 
+def _rounded(rounding: Rounding) -> str:
+    return (
+        f"median cosine of the maps with float32's {rounding.cosine:.4f} "
+        f"(least {rounding.least:.4f}), scores within {rounding.scores:.1e}"
+    )
+
+
 def _print_report(console: Console, report: build.ExportReport) -> None:
     contract, image = report.contract, report.contract.image
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -200,6 +209,8 @@ def _print_report(console: Console, report: build.ExportReport) -> None:
     table.add_row("time", seconds)
     verified = contract.verification
     table.add_row("outputs", "not verified" if verified is None else describe(verified))
+    if report.rounding is not None:
+        table.add_row("rounding", _rounded(report.rounding))
     console.print(table)
     for line in report.notes:
         console.print("[yellow]note:[/]", escape(line), soft_wrap=True)

@@ -21,6 +21,7 @@ from ..wrap import GRADIENT
 from .types import SHAPES, is_float
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+LINEAR = frozenset({"gradcam", "layercam"})  # outputs that are linear in the seed, too
 CHOSEN = "class"  # the output with the classes explained; the seed is made of it
 
 # Of the largest magnitude in a tensor. float16 ends at 2^16, so other images may have 16 times as
@@ -102,7 +103,7 @@ def scaled(model: ir.Model, ranges: dict[str, Range]) -> dict[str, Range]:
     ranges = ranges | {name: (low * scale, high * scale) for name, (low, high) in moved.items()}
     for entry in entries:
         _multiply(graph, entry, scale)
-    linear_too = [y for y in graph.outputs if y.name in ("gradcam", "layercam")]
+    linear_too = [y for y in graph.outputs if y.name in LINEAR]
     for result in (named(graph, GRADIENT), *linear_too):
         _multiply(graph, result, 1 / scale)
     if GRADIENT in ranges:

@@ -90,9 +90,9 @@ def gelu(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
         t = op.Tanh((x + x * x * x * b) * a)
         slope = (1 - t * t) * (x * x * (3 * b) + 1) * a
         return g * ((t + 1 + x * slope) * 0.5)
-    cdf = (op.Erf(x * math.sqrt(0.5)) + 1) * 0.5
-    pdf = op.Exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
-    return g * (cdf + x * pdf)
+    # Twice the slope: the half is left to the product behind, which engines scale for nothing.
+    twice_pdf = op.Exp(x * x * -0.5) * math.sqrt(2 / math.pi)
+    return g * (op.Erf(x * math.sqrt(0.5)) + x * twice_pdf + 1) * 0.5
 
 
 @vjp("Mish")

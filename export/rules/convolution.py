@@ -135,12 +135,34 @@ def interleave(op: Ops, parts: list[ir.Value], axis: int, shape: list[int], n: i
 
 
 def fit(
-    op: Ops, v: ir.Value, rank: int, n: int, axis: int, before: int, after: int, fill: Operand = 0.0
+    op: Ops,
+    v: ir.Value,
+    dims: list[int | None],
+    axis: int,
+    before: int,
+    after: int,
+    fill: Operand = 0.0,
+    classes: bool = False,
 ) -> ir.Value:
-    """Lengthen an axis of length n at its ends, or, where negative, cut off from them."""
+    """Lengthen an axis at its ends, or, where negative, cut off from them.
+
+    Args:
+        op: emitter.
+        v: the tensor.
+        dims: its shape, without the classes.
+        axis: counted from the end.
+        before: how much at the beginning.
+        after: how much at the end.
+        fill: the number there.
+        classes: whether the classes are v's first axis.
+    """
+    n = dims[axis] or 0
     if before < 0 or after < 0:
         v = op.Slice(v, [max(-before, 0)], [n - max(-after, 0)], [axis])
-    return pad(op, v, rank, {axis: (max(before, 0), max(after, 0))}, fill)
+        n += min(before, 0) + min(after, 0)
+    here = [n if i == len(dims) + axis else d for i, d in enumerate(dims)] if classes else None
+    ends = {axis: (max(before, 0), max(after, 0))}
+    return pad(op, v, len(dims) + classes, ends, fill, dims=here)
 
 
 def spread(op: Ops, gf: ir.Value, y: ir.Value, strides: list[int]) -> ir.Value:

@@ -79,7 +79,7 @@ def stft(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     rows = op.MatMul(op.Reshape(g, [0, 0, 0, -1]), matrix)  # [K, N, frames, width parts]
     starts = hop * np.arange(frames)[:, None] + np.arange(width)
     rows = op.Reshape(rows, [0, 0, frames * width, parts])
-    return scatter(op, rows, starts.ravel().tolist(), n, 1, 3)
+    return scatter(op, rows, starts.ravel().tolist(), n, 1, [shape[0], n, parts])
 
 
 def _number(node: ir.Node, value: ir.Value | None, what: str) -> int:

@@ -29,11 +29,12 @@ def slice_(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
         raise not_constant(node, "starts and ends")
     axes = np.arange(len(starts)) if axes is None else axes
     steps = np.ones_like(starts) if steps is None else steps
-    rank = len(shape_of(x))
+    rank, dims = len(shape_of(x)), [*shape_of(node.outputs[0])]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         n = length(x, int(axis) % rank)
         taken = range(n)[_slice(int(start), int(end), int(step), n)]
-        g = scatter(op, g, taken, n, int(axis) % rank, rank)
+        g = scatter(op, g, taken, n, int(axis) % rank, dims)
+        dims[int(axis) % rank] = n
     return g
 
 
@@ -50,14 +51,14 @@ def _slice(start: int, end: int, step: int, n: int) -> slice:
 def gather(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     """dx = each slice of g added to the place it was taken from."""
     (x, where), dims = args(node), shape_of(args(node)[0])
-    axis, rank = attribute(node, "axis", 0) % len(dims), len(dims)
+    axis = attribute(node, "axis", 0) % len(dims)
     indices, n = constant(where), length(x, axis)
     before, after = dims[:axis], dims[axis + 1 :]
     if indices is not None:
         if indices.ndim != 1:  # one axis for the indices, whatever their shape was
             target = [-1 if d is None else d for d in (*before, indices.size, *after)]
             g = op.Reshape(g, [0, *target])
-        return scatter(op, g, [int(i) % n for i in indices.reshape(-1)], n, axis, rank)
+        return scatter(op, g, [int(i) % n for i in indices.reshape(-1)], n, axis, dims)
     rows = op.Reshape(g, [0, _size(before), _size(shape_of(where)), _size(after)])
     return op.reshape(add_at(op, rows, op.Reshape(where, [-1]), n), x)
 
@@ -76,7 +77,9 @@ def gather_nd(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     indices = constant(where)
     if indices is not None and not batch:
         flat = (indices % indexed).reshape(-1, depth) @ strides
-        return op.reshape(scatter(op, rows, [int(i) for i in flat], n, 0, 2), x)
+        after = _size(shape_of(x)[last:])
+        shape = [n, None if after < 0 else after]
+        return op.reshape(scatter(op, rows, [int(i) for i in flat], n, 0, shape), x)
     wrapped = op.Mod(op.Cast(where, to=int(ir.DataType.INT64)), indexed)
     flat = op.ReduceSum(wrapped * op.const(strides), [-1], keepdims=0)
     return op.reshape(add_at(op, rows, op.Reshape(flat, target[1:]), n), x)
@@ -93,7 +96,8 @@ def gather_elements(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     if not short:
         return dx
     missing = {i - rank: (0, length(x, i) - length(where, i)) for i in short}
-    return pad(op, dx, rank + 1, missing)
+    dims = [length(x, axis) if i == axis else d for i, d in enumerate(shape_of(where))]
+    return pad(op, dx, rank + 1, missing, dims=dims)
 
 
 @vjp("TopK")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -111,12 +112,14 @@ def _max_pool(
             for line, first, q, o in zip(lines, phase, shifts, out, strict=True):
                 count = -(-(line.n - first) // line.stride)
                 pads, low = (-q, o - count + q), _lowest(op)
-                here = fit(op, here, len(shape) + 1, count, line.axis, *pads, low)
+                here = fit(op, here, _with([None, *shape], line.axis, count), line.axis, *pads, low)
             taken = g * op.Cast(op.Equal(here, y), to=int(op.dtype))
             g = g - taken
+        now: list[int | None] = [None, *shape]
         for line, q, o in zip(lines, shifts, out, strict=True):
             length = -(-line.n // line.stride)
-            taken = fit(op, taken, len(shape) + 2, o, line.axis, q, length - o - q)
+            taken = fit(op, taken, now, line.axis, q, length - o - q, classes=True)
+            now = _with(now, line.axis, length)
         parts[phase].append(taken)
     sums = {p: functools.reduce(op.Add, part) if part else None for p, part in parts.items()}
     zero = next(v for v in sums.values() if v is not None) * 0.0 if None in sums.values() else None
@@ -133,6 +136,11 @@ def _max_pool(
         }
         shape[line.axis] = line.n
     return whole[()]
+
+
+def _with(dims: Sequence[int | None], axis: int, n: int) -> list[int | None]:
+    """A shape with another length along one axis."""
+    return [n if i == axis % len(dims) else d for i, d in enumerate(dims)]
 
 
 def _phase(op: Ops, x: ir.Value, lines: list[Line], phase: tuple[int, ...]) -> ir.Value:

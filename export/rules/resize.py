@@ -24,13 +24,14 @@ def resize(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     A matrix that picks one element per row (nearest) becomes a sum over copies instead.
     https://onnx.ai/onnx/operators/onnx__Resize.html
     """
-    rank = len(shape_of(args(node)[0]))
+    dims = [*shape_of(node.outputs[0])]
     for axis, matrix in _matrices(node):
         n, chosen = matrix.shape[1], matrix.argmax(1)
         if np.array_equal(matrix, np.eye(n)[chosen]):
-            g = scatter(op, g, chosen.tolist(), n, axis, rank)
+            g = scatter(op, g, chosen.tolist(), n, axis, dims)
         else:
-            g = along(op, g, matrix, axis, rank)
+            g = along(op, g, matrix, axis, len(dims))
+        dims[axis] = n
     return g
 
 

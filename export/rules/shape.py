@@ -65,6 +65,7 @@ def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
     rank, mode = len(shape_of(x)), attribute(node, "mode", "constant")
     axes = constant(node.inputs[3]) if len(node.inputs) > 3 else None
     axes = np.arange(rank) if axes is None else axes % rank
+    dims = [*shape_of(node.outputs[0])]
     for i, axis in enumerate(int(a) for a in axes):
         before, after = int(pads[i]), int(pads[len(axes) + i])
         if not before and not after:
@@ -74,12 +75,15 @@ def pad(op: Ops, node: ir.Node, g: ir.Value) -> ir.Value:
                 last = length(node.outputs[0], axis) - max(after, 0)
                 g = op.Slice(g, [max(before, 0)], [last], [axis - rank])
             if before < 0 or after < 0:
-                g = padded(op, g, rank + 1, {axis - rank: (max(-before, 0), max(-after, 0))})
+                dims[axis] = length(node.outputs[0], axis) - max(before, 0) - max(after, 0)
+                ends = {axis - rank: (max(-before, 0), max(-after, 0))}
+                g = padded(op, g, rank + 1, ends, dims=dims)
         else:
             # numpy's modes have ONNX's names
             source = np.pad(np.arange(length(x, axis)), (max(before, 0), max(after, 0)), mode)
             source = source[max(-before, 0) : len(source) - max(-after, 0)]
-            g = scatter(op, g, [int(s) for s in source], length(x, axis), axis, rank)
+            g = scatter(op, g, [int(s) for s in source], length(x, axis), axis, dims)
+        dims[axis] = shape_of(x)[axis]
     return g
 
 

@@ -24,6 +24,7 @@ def create(
     optimise: bool = True,
     shape: tuple[int, int] | None = None,
     path: str | None = None,
+    written: os.PathLike[str] | None = None,
 ) -> Any:
     """A session of ONNX Runtime.
 
@@ -36,6 +37,7 @@ def create(
         optimise: False skips the graph's optimisation.
         shape: fixes the dimensions N and K of a Backlit file.
         path: of the file that bytes were read from, which may have weights beside it.
+        written: where the optimised graph goes, for who wants to look at it.
     """
     settings = ort.SessionOptions()
     settings.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
@@ -48,6 +50,8 @@ def create(
         )
     for dimension, length in zip(("N", "K"), shape or (), strict=False):
         settings.add_free_dimension_override_by_name(dimension, length)
+    if written is not None:
+        settings.optimized_model_filepath = os.fspath(written)
     if first.leaves_nodes:
         settings.add_session_config_entry(*placement.RECORD)
     settings.enable_mem_pattern = first.memory_pattern
