@@ -24,8 +24,8 @@ def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.M
     result = onnx.ModelProto()
     result.CopyFrom(proto)
     if not keep:
-        needed = _needed(proto.graph, name)
-        nodes = [node for node in result.graph.node if needed.intersection(node.output)]
+        wanted = needed(proto.graph, name)
+        nodes = [node for node in result.graph.node if wanted.intersection(node.output)]
         del result.graph.node[:]
         result.graph.node.extend(nodes)
     declared = [v for v in result.graph.output if v.name == name]
@@ -45,7 +45,7 @@ def reads(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def _needed(graph: onnx.GraphProto, name: str) -> set[str]:
+def needed(graph: onnx.GraphProto, name: str) -> set[str]:
     """Names of the tensors that one is computed from, and its own."""
     makers = {y: node for node in graph.node for y in node.output if y}
     found, stack = {name}, [name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ def blaming(source: Any) -> Iterator[None]:
     except Exception as error:
         if (why := _fault(source)) is None:
             raise
-        where = source if isinstance(source, str | Path) else "the model"
+        where = source if isinstance(source, str | os.PathLike) else "the model"
         raise unreadable(where, why) from error
 
 
@@ -46,9 +47,9 @@ def _fault(source: Any) -> Exception | None:
     if isinstance(source, ir.Model):
         source = ir.serde.serialize_model(source)
     if not isinstance(source, onnx.ModelProto):
-        if not Path(str(source)).is_file():
+        if not isinstance(source, str | os.PathLike) or not os.path.isfile(source):
             return None
-        source = str(source)
+        source = os.fspath(source)
     given = source if isinstance(source, str) else source.SerializeToString()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

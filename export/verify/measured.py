@@ -11,7 +11,7 @@ import onnx
 
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract
-from ..graph.protos import with_output
+from ..graph.protos import needed
 from ..graph.weights import Detached, session
 from ..wrap import GRADIENT, gradient_of
 from .reference import Evaluator
@@ -151,7 +151,13 @@ def in_float64(model: Detached, contract: Contract, measured: Measured, file: Fi
 def with_outputs(proto: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
     """A copy of the model that returns the named tensors, and nothing that they do not need."""
     names = list(names)
-    result = with_output(proto, names[0], keep=True)
+    result = onnx.ModelProto()
+    result.CopyFrom(proto)
+    wanted = set().union(*(needed(proto.graph, name) for name in names))
+    # ONNX Runtime computes every node there is, whatever is asked for.
+    nodes = [node for node in result.graph.node if wanted.intersection(node.output)]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
     declared = {value.name: value for value in result.graph.output}
     empty: Any = onnx.helper.make_empty_tensor_value_info
     del result.graph.output[:]
