@@ -44,7 +44,7 @@ def export_embedded(file: Path) -> Path:
     """The embedded classifier as a Backlit file, one label of which is a JSON reader's trial."""
     how = models.PREPROCESSING
     labels = models.labels().read_text(encoding="utf-8").split("\n")[:-1]
-    labels[7] = 'mug "é" \\ \u2028 😀'
+    labels[7] = 'mug "é" \\ \u00a0 😀'
     scaled: Literal["0-1", "0-255"] = "0-1" if how.range == "0-1" else "0-255"
     export(models.tiny_convnet(), file, mean=how.mean, std=how.std, range=scaled, labels=labels)
     return file
