@@ -19,7 +19,7 @@ from PIL import Image
 from support.linear_file import write_linear_file
 
 SIDE, BRIGHT, DARK = 32, 200, 20
-LABELS = ("cat & dog <x>", "b\x07ird", "hen")
+LABELS = ("cat & dog <x>", "b\u00e9ird", "hen")
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from backlit.runtime import files as output
+from backlit.runtime.guard import Guard
 
 from benchmarks.gpu.page import Kept, page
 from benchmarks.gpu.result import Key, Result
+
+OWN = Guard(overwrite=True)
+"""Records and pages of an earlier run are replaced."""
 
 
 class Record:
@@ -24,7 +28,7 @@ class Record:
 
     def write(self, name: str, values: Any) -> None:
         """Keep something under a name."""
-        with output.whole_file(self.folder / f"{name}.json") as file:
+        with output.whole_file(self.folder / f"{name}.json", guard=OWN) as file:
             file.write(json.dumps(values, indent=1, allow_nan=False).encode())
 
     def read(self, name: str) -> Any:
@@ -70,9 +74,9 @@ def written(record: Record, target: Path, say: Callable[[str], None]) -> bool:
     if not any("tensorrt" in r["contender"] for line in lines for r in line["results"]):
         notes = ["TensorRT was not there."]
     text = page(Kept(lines), parities, notes, profile)
-    with output.whole_file(target) as file:
+    with output.whole_file(target, guard=OWN) as file:
         file.write(text.encode())
-    with output.whole_file(target.with_suffix(".json")) as file:
+    with output.whole_file(target.with_suffix(".json"), guard=OWN) as file:
         whole = {"cases": lines, "parity": parities, "profile": profile}
         file.write((json.dumps(whole, indent=1, allow_nan=False) + "\n").encode())
     say(f"written: {target} and {target.with_suffix('.json')}")
