@@ -34,7 +34,7 @@ from .sources.classifier import Classifier, Preprocessing
 from .sources.load import as_run, load, to_onnx
 from .verify.report import failed_paths, report
 from .verify.verify import compare, must_agree
-from .wrap import without_gradient, wrap
+from .wrap import without_gradients, wrap
 from .write import save, stamp
 
 _LONG: dict[str, schema.Precision] = {
@@ -163,7 +163,7 @@ def export(
             contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
         if asked.verify:
             contract = verified(model, contract)
-    without_gradient(model)
+    without_gradients(model)
     stamp(model, contract)
     return ExportReport(
         path=path,
@@ -198,7 +198,7 @@ def _verified(
     contract = dataclasses.replace(contract, verification=found)
     kept = failed_paths(path) if asked.keep_failed and found.outcome != "agrees" else ()
     if kept:
-        without_gradient(model)
+        without_gradients(model)
         stamp(model, contract)
         save(model, kept[0])
         with files.whole_file(kept[1]) as file:

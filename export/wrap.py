@@ -31,9 +31,18 @@ RESERVED = ("image", "class_index", "scores", "class", "score")
 GRADIENT = "gradient/classes_first"  # [K, N, C, H, W], whatever the output; verification reads it
 
 
+_BY = "gradient/by/"
+
+
 def gradient_of(tensor: str) -> str:
     """The name of the gradient by a feature map, [K, N, ...], which verification reads, too."""
-    return f"gradient/by/{tensor}"
+    return f"{_BY}{tensor}"
+
+
+def is_for_verification(output: ir.Value) -> bool:
+    """Whether an output is there for verification alone: `without_gradients` takes it out."""
+    name = str(output.name)
+    return name == GRADIENT or name.startswith(_BY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +81,8 @@ def wrap(
         on: names of the rewrites wanted.
         relu: the backward rule of rectifiers.
 
-    The gradient, `GRADIENT`, is one more output, last, for whoever verifies the graph;
-    `without_gradient` takes it out.
+    Further outputs are for whoever verifies the graph: the gradients by feature maps, and last the
+    one by the image, `GRADIENT`. `without_gradients` takes them out.
 
     Returns:
         What the graph has now.
@@ -134,7 +143,7 @@ def wrap(
     chosen.shape = score.shape = ir.Shape([BATCH, "K"])
     chosen.dtype = ir.DataType.INT64
     score_output.dtype = score.dtype = ir.DataType.FLOAT
-    graph.outputs[:] = [score_output, chosen, score, *results, g]
+    graph.outputs[:] = [score_output, chosen, score, *results, *by_tap.values(), g]
     graph.sort()
     return Wrapped(classes, tuple(described), tuple(op.rectifiers.met))
 
@@ -178,10 +187,10 @@ def _resolved(op: Ops, class_index: ir.Value, scores: ir.Value, classes: int) ->
     return resolved
 
 
-def without_gradient(model: ir.Model) -> None:
-    """Take the gradient out that ``wrap`` left among the outputs, and what only it needed."""
+def without_gradients(model: ir.Model) -> None:
+    """Take the gradients out that ``wrap`` left among the outputs, and what only they needed."""
     outputs = model.graph.outputs
-    outputs[:] = [value for value in outputs if value.name != GRADIENT]
+    outputs[:] = [value for value in outputs if not is_for_verification(value)]
     RemoveUnusedNodesPass()(model)
 
 

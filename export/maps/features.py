@@ -39,7 +39,7 @@ def _magnitude(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     return made
 
 
-def _in_numpy(features: Array, gradient: Array) -> tuple[Array, Array]:
+def _in_numpy(features: Array, gradient: Array, _: Array) -> tuple[Array, Array]:
     """A gradient that is the same everywhere is rounding, scaled up: hence the second."""
     size = np.abs(gradient).mean(2)
     low, high = size.min((2, 3), keepdims=True), size.max((2, 3), keepdims=True)

@@ -16,8 +16,10 @@ def _gradcam(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     return weighted(op, grid, op.ReduceMean(single(op, grid, g), axes, keepdims=1))
 
 
-def _in_numpy(features: Array, gradient: Array) -> tuple[Array, Array]:
-    products = gradient.mean((3, 4), keepdims=True) * features
+def _in_numpy(features: Array, gradient: Array, beside: Array) -> tuple[Array, Array]:
+    # The class token counts: the gradient by the last tokens is often its alone.
+    every = np.concatenate([gradient.reshape(*gradient.shape[:3], -1), beside], 3)
+    products = every.mean(3)[..., None, None] * features
     return np.maximum(products.sum(2), 0), np.abs(products).sum(2)
 
 

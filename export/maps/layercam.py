@@ -21,7 +21,7 @@ def _layercam(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     return weighted(op, grid, op.Relu(single(op, grid, g)))
 
 
-def _in_numpy(features: Array, gradient: Array) -> tuple[Array, Array]:
+def _in_numpy(features: Array, gradient: Array, _: Array) -> tuple[Array, Array]:
     products = np.maximum(gradient, 0) * features
     return np.maximum(products.sum(2), 0), np.abs(products).sum(2)
 

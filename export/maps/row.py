@@ -19,9 +19,10 @@ OfFeatures = Callable[[Ops, Grid, ir.Value], ir.Value]
 Choice = Callable[[list[Grid], ImageInput], list[Grid]]
 """Of all feature maps, in order, those that a map is made of: one or more, of one size."""
 
-InNumpy = Callable[[Array, Array], tuple[Array, Array]]
-"""The map [N,K,...] of features [N,1,C,h,w] (for a map of the image its values) and gradients
-[N,K,C,h,w], and the size of what each number is summed or scaled up of, which it rounds by."""
+InNumpy = Callable[[Array, Array, Array], tuple[Array, Array]]
+"""The map [N,K,...], and the size of what each number is summed or scaled up of, which it rounds
+by. Of features [N,1,C,h,w] (for a map of the image its values), gradients [N,K,C,h,w], and those of
+tokens that lie over no cell, [N,K,C,E]."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ def _largest(op: Ops, g: ir.Value) -> ir.Value:
     return made
 
 
-def _in_numpy(image: Array, gradient: Array) -> tuple[Array, Array]:
+def _in_numpy(image: Array, gradient: Array, _: Array) -> tuple[Array, Array]:
     made = np.abs(gradient).max(2)
     return made, made
 

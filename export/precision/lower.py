@@ -42,7 +42,7 @@ from ..graph.values import attribute
 from ..graph.weights import Detached, detach, session, through
 from ..options import Half
 from ..probes import smooth_noise
-from ..wrap import GRADIENT
+from ..wrap import GRADIENT, is_for_verification
 from .cut import FOREVER, Network
 from .rounding import rounded
 from .scaling import (
@@ -228,7 +228,8 @@ def _cheapest(graph: ir.Graph, typed: list[ir.Node], single: set[ir.Node]) -> se
         else:
             net.edge(net.SOURCE, node, 1)
     values = [*graph.inputs, *(y for n in graph for y in n.outputs)]
-    outputs = set(graph.outputs)
+    # What is taken out after verification does not weigh.
+    outputs = {y for y in graph.outputs if y.name == GRADIENT or not is_for_verification(y)}
     for value in filter(is_float, values):
         producer = value.producer() or net.SINK
         users = [*users_of(value), *([net.SINK] if value in outputs else [])]

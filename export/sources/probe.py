@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from ...runtime.errors import BacklitError, ModelError
 from ..prepare.image import Wanted, as_images
-from .single import in_float32
+from .single import BF16, in_float32
 from .torch_export import example_of, likely_channels, module_to_onnx, quiet
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def to_scores(
     with torch.inference_mode(False), torch.no_grad(), plainly, chance:
         taken = _settled(chosen, size, [channels] if channels else likely_channels(module))
         model, exporter = module_to_onnx(chosen.module if chosen.plain else chosen, size, taken)
-    in_float32(model)
+    in_float32(model, [BF16])  # what autocast left
     chosen.scales = chosen.pixels or _divides(model)
     if chosen.pixels:
         model = as_images(model, Wanted(size, taken))

@@ -12,21 +12,25 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-_WIDE = (ir.DataType.DOUBLE, ir.DataType.BFLOAT16)
+BF16 = ir.DataType.BFLOAT16
+_WIDE = (ir.DataType.DOUBLE, BF16)
 _TYPES = ("to", "dtype", "output_dtype", "stash_type", "precision")
 
 
-def in_float32(model: ir.Model) -> None:
+def in_float32(model: ir.Model, types: Collection[ir.DataType] = _WIDE) -> None:
     """Make a model compute in float32, if its input or its weights are float64 or bfloat16.
 
-    So are what autocast left of it: parts in bfloat16 between Casts. A float32 model with some
+    So it becomes where autocast left parts in bfloat16 between Casts. A float32 model with some
     numbers in float64 stays as it is.
+
+    Args:
+        model: changed in place.
+        types: those that are not kept.
     """
     weights = (v for v in model.graph.initializers.values() if len(v.shape or ()) > 1)
-    found = {v.dtype for v in (*model.graph.inputs, *weights)} & set(_WIDE)
+    found = {v.dtype for v in (*model.graph.inputs, *weights)} & set(types)
     casts = (n for n in model.graph if n.op_type == "Cast" and "to" in n.attributes)
-    if any(node.attributes["to"].value == ir.DataType.BFLOAT16 for node in casts):
-        found.add(ir.DataType.BFLOAT16)
+    found |= {BF16 for node in casts if node.attributes["to"].value == BF16}
     if not found:
         return
     values: set[ir.Value] = set()

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from ...runtime.contract import Contract, Relu
 from ..optimise import optimise
 from ..prepare.classifier import prepare
-from ..wrap import without_gradient, wrap
+from ..wrap import without_gradients, wrap
 
 Change = Callable[[ir.Graph, ir.Value, ir.Value], None]
 """What is done to the classifier, its image input and its scores, before it is differentiated."""
@@ -42,7 +42,7 @@ def rebuilt(
     if change is not None:
         change(model.graph, image, scores)
     wrap(model.graph, image, scores, contract.image, contract.normalisation, maps, relu=relu)
-    without_gradient(model)
+    without_gradients(model)
     optimise(model)
     return model
 

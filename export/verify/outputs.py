@@ -77,26 +77,28 @@ def map_of(made: Map, measured: Measured) -> tuple[Array | None, Array | float]:
     if not made.tensors:
         if measured.gradient is None:
             return None, 0.0
-        return in_numpy(measured.pixels[:, None], measured.gradient)
+        return in_numpy(measured.pixels[:, None], measured.gradient, measured.gradient[..., :0, 0])
     if any(name not in measured.taps for name in made.tensors):
         return None, 0.0
     parts = [in_numpy(*grid(measured.taps[t], made)) for t in made.tensors]
     return np.mean([p for p, _ in parts], 0), sum(s for _, s in parts) / len(parts)
 
 
-def grid(tap: Tap, made: Map) -> tuple[Array, Array]:
-    """Features [N, 1, C, h, w] and gradients [N, K, C, h, w] over the image."""
+def grid(tap: Tap, made: Map) -> tuple[Array, Array, Array]:
+    """Features [N, 1, C, h, w], gradients [N, K, C, h, w], and those of extra tokens [N, K, C, E]."""
     value, gradient, area = tap.value, tap.gradient, made.height * made.width
+    beside = gradient[..., :0]
     if value.ndim == 3:  # tokens [N, extra + cells, C]
         extra = value.shape[1] - area
         if not 0 <= extra <= MOST_EXTRA:
             raise ValueError(f"{value.shape} is no {made.height} x {made.width} tokens")
+        beside = np.moveaxis(gradient[:, :, :extra], -1, 2)
         value, gradient = value[:, extra:], gradient[:, :, extra:]
         value = value.reshape(len(value), made.height, made.width, -1)
         gradient = gradient.reshape(*gradient.shape[:2], made.height, made.width, -1)
     if value.shape[2:] != (made.height, made.width):  # channels last
         value, gradient = np.moveaxis(value, -1, 1), np.moveaxis(gradient, -1, 2)
-    return value[:, None], gradient
+    return value[:, None], gradient, beside.reshape(*gradient.shape[:3], -1)
 
 
 def _apart(found: Array, expected: Array, size: Array | float = 0.0) -> float:
