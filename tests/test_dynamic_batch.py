@@ -15,7 +15,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from backlit.export import differentiate, export
-from backlit.runtime.errors import ModelError
+from backlit.runtime.errors import ModelError, VerificationError
 from onnx import TensorProto, helper, numpy_helper
 from support import zoo
 from support.real import SHARED
@@ -147,7 +147,23 @@ def test_torch_export_with_a_dynamic_batch(name: str, how: str, tmp_path: Path) 
         np.testing.assert_allclose(gradient[:, k], expected, rtol=1e-3, atol=1e-3 * scale)
 
 
-@pytest.mark.parametrize("name", ["b3min", "pad_dynb", "tv_fp16"])
+def test_a_class_token_that_sees_no_image(tmp_path: Path) -> None:
+    file = SHARED / "cases" / "b3min.onnx"
+    if not file.exists():
+        pytest.skip("not here")
+    with pytest.raises(VerificationError, match=r"nothing was measured.* no score .* moves"):
+        export(file, tmp_path / "m.onnx")
+    export(file, tmp_path / "m.onnx", input="float32", maps="gradient", verify=False)
+    own = ort.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (image,) = own.get_inputs()
+    sides = [d if isinstance(d, int) else 2 for d in image.shape]
+    x = np.random.default_rng(0).standard_normal(sides).astype(np.float32)
+    scores, gradient = run(tmp_path / "m.onnx", x, np.zeros((len(x), 1), np.int64))
+    np.testing.assert_array_equal(scores, own.run(None, {image.name: x})[0])
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", ["pad_dynb", "tv_fp16"])
 def test_files_that_people_brought(name: str, tmp_path: Path) -> None:
     file = SHARED / "cases" / f"{name}.onnx"
     if not file.exists():

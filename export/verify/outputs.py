@@ -85,7 +85,7 @@ def map_of(made: Map, measured: Measured) -> tuple[Array | None, Array | float]:
 
 
 def grid(tap: Tap, made: Map) -> tuple[Array, Array, Array]:
-    """Features [N, 1, C, h, w], gradients [N, K, C, h, w], and those of extra tokens [N, K, C, E]."""
+    """Features [N,1,C,h,w], gradients [N,K,C,h,w], and those of extra tokens [N,K,C,E]."""
     value, gradient, area = tap.value, tap.gradient, made.height * made.width
     beside = gradient[..., :0]
     if value.ndim == 3:  # tokens [N, extra + cells, C]

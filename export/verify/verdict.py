@@ -162,8 +162,9 @@ def _silent(e: Evidence) -> Judged:
     finite = all(np.isfinite(gradient).all() for gradient in gradients)
     if e.by_torch is not None:
         there = bool(np.isfinite(e.by_torch).all() and e.by_torch.any())
-    else:
-        there = any((np.abs(d.expected) > CLEAR * d.noise).any() for d in e.derivatives)
+    else:  # where the file's is not zero, that the reference's is not either says nothing
+        dead = [d for d in e.derivatives if not d.found.any() or not finite]
+        there = any((np.abs(d.expected) > CLEAR * d.noise).any() for d in dead)
     if not finite:
         if there:
             return [f"the gradient holds inf or nan, and that by {e.reference} does not"], []

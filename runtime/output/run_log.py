@@ -288,9 +288,9 @@ def _line(text: bytes, where: str) -> Line:
 
 def _torn(text: bytes, where: str) -> None:
     """Refuse what is no beginning of a line, because somebody else may want it."""
-    begin = b'{"image": "'
+    begin, found = b'{"image":"', text.replace(b" ", b"")
     # After a power failure a file may end in zeros.
-    if not (text.startswith(begin) or begin.startswith(text.rstrip(b"\0"))):
+    if not (found.startswith(begin) or begin.startswith(found.rstrip(b"\0"))):
         raise _no_line(where)
 
 
