@@ -6,6 +6,7 @@ import os
 import random
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +56,9 @@ def _pictures() -> Iterator[bytes]:
         if form == "icns":
             picture = picture.resize((32, 32))
         file = io.BytesIO()
-        picture.save(file, form, **options)
+        with warnings.catch_warnings():  # of formats that Pillow will drop
+            warnings.simplefilter("ignore", DeprecationWarning)
+            picture.save(file, form, **options)
         return file.getvalue()
 
     for form, modes in _MODES.items():
