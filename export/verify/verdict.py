@@ -80,12 +80,15 @@ class Evidence:
             return None
         return agreement(self.by_torch, found)
 
+    def torch_agrees(self) -> bool:
+        """Whether torch's gradient by the image says enough, and differences need not."""
+        by_torch = self.by_autograd()
+        return by_torch is not None and by_torch[1] <= self.allowed[0]
+
     def off(self, of: str) -> bool:
         """Whether derivatives of that kind need the file in float64, to be told from rounding."""
         mine = [d for d in self.derivatives if d.of == of]
-        by_torch = self.by_autograd() if of == "image" else None
-        right = by_torch is not None and by_torch[1] <= self.allowed[0]
-        return bool(mine) and not right and _error(mine) > self.allowed[0]
+        return bool(mine) and _error(mine) > self.allowed[0]
 
 
 def alive(measured: Measured) -> bool:
@@ -179,9 +182,9 @@ def _image(e: Evidence) -> Judged:
     by_torch = e.by_autograd()
     if by_torch is None:
         return _derivatives(e, "image")
-    error = by_torch[1]
-    if error <= e.allowed[0]:
+    if e.torch_agrees():
         return [], []
+    error = by_torch[1]
     wrong, unknown = _derivatives(e, "image")
     if not wrong and not unknown and not error <= LARGEST:
         return _far("the gradient", error, LARGEST, e)

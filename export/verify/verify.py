@@ -220,7 +220,8 @@ def _with_differences(
         return differences(own, of, contract, kept, wanted, settled)
 
     most, most_exact = evidence.allowed
-    found = by_differences(measured, ["image", "features"], most)
+    wanted = ["features"] if evidence.torch_agrees() else ["image", "features"]
+    found = by_differences(measured, wanted, most)
     evidence = dataclasses.replace(evidence, derivatives=tuple(found))
     off = [of for of in ("image", "features") if evidence.off(of)]
     if not off or not alive(measured) or contract.relu != "gradient":
