@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from backlit.export import export
-from backlit.export.graph.protos import with_output
+from backlit.export.graph.protos import with_outputs
 from backlit.export.graph.weights import Detached
 from backlit.export.verify.reference import Evaluator
 from onnx import numpy_helper
@@ -81,7 +81,7 @@ def test_old_architecture_exports_with_a_right_gradient(name: str, tmp_path: Pat
     names = ["scores", "class", "gradient"]
     scores, classes, gradient = session.run(names, {"image": image, "class_index": index})
 
-    single = with_output(model, report.contract.score.tensor)
+    single = with_outputs(model, [report.contract.score.tensor])
     weights = {t.name for t in single.graph.initializer}
     (taken,) = (v.name for v in single.graph.input if v.name not in weights)
     plain = ort.InferenceSession(single.SerializeToString(), providers=["CPUExecutionProvider"])

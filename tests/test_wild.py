@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from backlit.export import differentiate, export, write
-from backlit.export.graph.protos import with_output
+from backlit.export.graph.protos import with_outputs
 from backlit.export.rules import pooling
 from backlit.runtime import Session
 from backlit.runtime.errors import ModelError, OptionError, VerificationError
@@ -261,7 +261,7 @@ def test_quantised_files_of_the_zoo(shared: Path, tmp_path: Path) -> None:
         report = export(path, tmp_path / "m.onnx", input="float32", maps="gradient")
         assert report.contract.precision == precision
         found, _, gradient = run(cpu(tmp_path / "m.onnx"), image)
-        source = with_output(onnx.load(path), report.contract.score.tensor)
+        source = with_outputs(onnx.load(path), [report.contract.score.tensor])
         session = cpu(source)
         (given,) = session.get_inputs()
         kind = np.float16 if given.type == "tensor(float16)" else np.float32

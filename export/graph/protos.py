@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 
@@ -16,22 +16,22 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from graphs(part)
 
 
-def with_output(proto: onnx.ModelProto, name: str, keep: bool = False) -> onnx.ModelProto:
-    """A copy of the model that returns one named tensor, instead of or beside its outputs.
+def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """A copy of the model that returns the named tensors, and has no node that they do not need.
 
-    Instead of them, nodes that the tensor does not need are left out: some engines would run them.
+    Some engines would run those, whatever they are asked for.
     """
     result = onnx.ModelProto()
     result.CopyFrom(proto)
-    if not keep:
-        wanted = needed(proto.graph, name)
-        nodes = [node for node in result.graph.node if wanted.intersection(node.output)]
-        del result.graph.node[:]
-        result.graph.node.extend(nodes)
-    declared = [v for v in result.graph.output if v.name == name]
-    if not keep:
-        del result.graph.output[:]
-    result.graph.output.extend(declared or [onnx.helper.make_empty_tensor_value_info(name)])
+    wanted = _needed(proto.graph, names)
+    nodes = [node for node in result.graph.node if wanted.intersection(node.output)]
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    declared = {value.name: value for value in proto.graph.output}
+    del result.graph.output[:]
+    result.graph.output.extend(
+        declared.get(name) or onnx.helper.make_empty_tensor_value_info(name) for name in names
+    )
     return result
 
 
@@ -45,10 +45,10 @@ def reads(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def needed(graph: onnx.GraphProto, name: str) -> set[str]:
-    """Names of the tensors that one is computed from, and its own."""
+def _needed(graph: onnx.GraphProto, names: Sequence[str]) -> set[str]:
+    """Names of the tensors that some are computed from, and their own."""
     makers = {y: node for node in graph.node for y in node.output if y}
-    found, stack = {name}, [name]
+    found, stack = set(names), [*names]
     while stack:
         node = makers.get(stack.pop())
         for x in reads(node) if node is not None else ():

@@ -37,7 +37,7 @@ from onnx_ir.passes import common as passes
 
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract
-from ..graph.protos import with_output
+from ..graph.protos import with_outputs
 from ..graph.values import attribute
 from ..graph.weights import Detached, detach, session, through
 from ..options import Half
@@ -141,7 +141,7 @@ def _newer(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _run(model: Detached, contract: Contract, optimise: bool) -> tuple[Array, Array]:
     """Gradients [K*N, ...] and scores of the test images, for the two best classes."""
-    engine = session(model.replace(with_output(model.proto, GRADIENT, keep=True)), optimise)
+    engine = session(model.replace(with_outputs(model.proto, [GRADIENT, "scores"])), optimise)
     _, images = smooth_noise(contract)
     index = np.tile([-1, -min(contract.score.classes, 2)], (len(images), 1))
     gradient, scores = engine.run([GRADIENT, "scores"], {"image": images, "class_index": index})

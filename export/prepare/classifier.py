@@ -14,7 +14,7 @@ from ...runtime.contract import Precision, Score
 from ...runtime.errors import ModelError
 from ..autodiff.backward import path
 from ..autodiff.ops import Ops
-from ..graph.protos import with_output
+from ..graph.protos import with_outputs
 from ..graph.values import BATCH, FLOATS, static
 from ..graph.weights import attach, detach
 from . import normalise, scores
@@ -85,7 +85,7 @@ def prepare(
 def cut(source: ir.Model, name: str) -> ir.Model:
     """The same model with one tensor for its output."""
     whole = detach(source)
-    return attach(with_output(whole.proto, name), whole.weights)
+    return attach(with_outputs(whole.proto, [name]), whole.weights)
 
 
 def _as_before(scores: ir.Value, score: Score) -> Choice:

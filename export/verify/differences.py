@@ -17,7 +17,7 @@ import onnx_ir as ir
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Score
 from ...runtime.errors import VerificationError
-from ..graph.protos import with_output
+from ..graph.protos import with_outputs
 from ..graph.weights import Detached, detach, session
 from ..prepare.classifier import prepare
 from ..probes import preprocessed
@@ -107,7 +107,7 @@ def source_of(model: ir.Model, contract: Contract, taps: Sequence[str]) -> Sourc
         VerificationError: it is not that classifier.
     """
     detached, tensor, spec = detach(model), contract.score.tensor, contract.image
-    single = with_output(detached.proto, tensor)
+    single = with_outputs(detached.proto, [tensor])
     weights = {t.name for t in single.graph.initializer}
     image = next((v for v in single.graph.input if v.name not in weights), None)
     dims = [] if image is None else [d.dim_value for d in image.type.tensor_type.shape.dim]

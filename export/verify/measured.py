@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
-import onnx
 
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract
-from ..graph.protos import needed
+from ..graph.protos import with_outputs
 from ..graph.weights import Detached, session
 from ..wrap import GRADIENT, gradient_of
 from .reference import Evaluator
@@ -89,7 +87,7 @@ class File:
             "scores", "class", "score", *self.maps, *([GRADIENT] if self.whole else []),
             *self.taps, *map(gradient_of, self.taps),
         ]  # fmt: skip
-        read = dict.fromkeys([*self._names, *self._kinks.values()])
+        read = list(dict.fromkeys([*self._names, *self._kinks.values()]))
         # Outputs in the middle crash ONNX Runtime 1.31 where it changes layouts (NCHWc).
         self._session = session(model.replace(with_outputs(model.proto, read)), optimise=False)
 
@@ -146,20 +144,3 @@ def in_float64(model: Detached, contract: Contract, measured: Measured, file: Fi
         taps={t: Tap(by[t], by[gradient_of(t)].swapaxes(0, 1)) for t in file.taps},
         seen=(),
     )
-
-
-def with_outputs(proto: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
-    """A copy of the model that returns the named tensors, and nothing that they do not need."""
-    names = list(names)
-    result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    wanted = set().union(*(needed(proto.graph, name) for name in names))
-    # ONNX Runtime computes every node there is, whatever is asked for.
-    nodes = [node for node in result.graph.node if wanted.intersection(node.output)]
-    del result.graph.node[:]
-    result.graph.node.extend(nodes)
-    declared = {value.name: value for value in result.graph.output}
-    empty: Any = onnx.helper.make_empty_tensor_value_info
-    del result.graph.output[:]
-    result.graph.output.extend(declared.get(name, empty(name)) for name in names)
-    return result

@@ -9,9 +9,10 @@ import numpy as np
 
 from ...runtime.arrays import Array
 from ...runtime.contract import MOST_RANKS, Contract, OutputCheck
+from ..graph.protos import with_outputs
 from ..graph.weights import Detached, session
 from ..wrap import GRADIENT
-from .measured import Measured, with_outputs
+from .measured import Measured
 from .outputs import map_of, ranked
 
 BATCHES = 1e-2  # of one batch from another; masks near zero flip

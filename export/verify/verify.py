@@ -152,7 +152,7 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
         by_torch=by_torch,
     )  # fmt: skip
     if np.isfinite(scores).all():
-        evidence = _with_differences(evidence, detached, source, contract, file)
+        evidence = _with_differences(evidence, detached, source, own, contract, file)
     if alive(measured) and contract.precision != "bfloat16":  # which the CPU provider does not run
         alone = any(node.op_type == "DynamicQuantizeLinear" for node in detached.proto.graph.node)
         ran = shipped(detached, contract, measured, alone)
@@ -201,8 +201,9 @@ def _scores(
 
 
 def _with_differences(
-    evidence: Evidence, model: Detached, source: ir.Model, contract: Contract, file: File
-) -> Evidence:
+    evidence: Evidence, model: Detached, source: ir.Model, own: Source, contract: Contract,
+    file: File,
+) -> Evidence:  # fmt: skip
     """The same with derivatives by differences; of the file in float64, too, where they are off."""
     measured = evidence.measured
 
@@ -210,13 +211,12 @@ def _with_differences(
         kept: Kept | None = None
         if contract.relu != "gradient":
             kept = FixedSlopes(source, contract, of.image, of.classes[:, 0])
-        own = source_of(source, contract, file.taps)
         if "features" in wanted and set(own.taps) < set(file.taps):
-            made = differences(
-                own, of, contract, kept, [w for w in wanted if w == "image"], settled
-            )
-            own, contract_ = prepared_source(source, contract, file.taps)
-            return made + differences(own, of, contract_, kept, ["features"], settled)
+            made = []
+            if "image" in wanted:
+                made = differences(own, of, contract, kept, ["image"], settled)
+            plain, of_plain = prepared_source(source, contract, file.taps)
+            return made + differences(plain, of, of_plain, kept, ["features"], settled)
         return differences(own, of, contract, kept, wanted, settled)
 
     most, most_exact = evidence.allowed
