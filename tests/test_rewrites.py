@@ -6,9 +6,13 @@ the graph as it is by default, which test_rules compares with central difference
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -16,7 +20,7 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 from backlit.export import differentiate, export
-from backlit.export.graph.rewrites import PORTABLE, REWRITES, TARGETS
+from backlit.export.graph.rewrites import PORTABLE, REWRITES, TARGETS, chosen
 from backlit.runtime import Session
 from backlit.runtime.errors import OptionError
 from cases import CASES, Array
@@ -68,41 +72,97 @@ def network() -> onnx.ModelProto:
     return onnx.parser.parse_model(NETWORK % ", ".join(map(str, numbers)))
 
 
-def models(variant: dict[str, object]) -> Iterator[tuple[str, onnx.ModelProto, dict[str, Array]]]:
+class Asked(frozenset[str]):
+    """Names of rewrites, and which of them the rules asked for: without others nothing changes."""
+
+    names: ClassVar[set[str]] = set()
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return super().__contains__(name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Usual:
+    """A model, its input, and its gradient as it is by default."""
+
+    model: onnx.ModelProto
+    feed: dict[str, Array]
+    gradient: onnx.ModelProto
+    asked: frozenset[str]
+
+
+def usual(model: onnx.ModelProto, feed: dict[str, Array]) -> Usual:
+    Asked.names.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            sys.modules[differentiate.__module__], "chosen", lambda *given: Asked(chosen(*given))
+        )
+        gradient = differentiate(model, wrt="x", seed="seed")
+    return Usual(model, feed, gradient, frozenset(Asked.names))
+
+
+@functools.cache
+def network_as_usual() -> Usual:
     x = np.random.default_rng(1).standard_normal((2, 3, 9, 10)).astype(np.float32)
-    yield "network", network(), {"x": x}
-    cases = [c for c in CASES if c.op != "Cast"]
-    few = set(variant.get("without", ())) & BORING  # type: ignore[call-overload]
-    for case in cases[::7] if few or variant.get("target") else cases:
-        feed, free, fixed = (
-            case.feed(np.float32), case.model(np.float32, batch="N"), case.model(np.float32),
-        )  # fmt: skip
-        try:
-            seed = differentiate(free, wrt="x", seed="seed").graph.input[-1].type.tensor_type.shape
-            output = run(free, feed)[0]
-            same = output.shape == run(fixed, feed)[0].shape and len(seed.dim) == output.ndim + 1
-        except Exception:  # it needs a fixed batch
-            same = False
-        yield case.name, free if same else fixed, feed
+    return usual(network(), {"x": x})
+
+
+@functools.cache
+def case_as_usual(number: int) -> Usual:
+    case = CASES[number]
+    feed, free, fixed = (
+        case.feed(np.float32), case.model(np.float32, batch="N"), case.model(np.float32),
+    )  # fmt: skip
+    try:
+        made = usual(free, feed)
+        rank = len(made.gradient.graph.input[-1].type.tensor_type.shape.dim)
+        output = run(free, feed)[0]
+        if output.shape == run(fixed, feed)[0].shape and rank == output.ndim + 1:
+            return made
+    except Exception:  # it needs a fixed batch
+        pass
+    return usual(fixed, feed)
+
+
+def models(variant: dict[str, Any]) -> Iterator[tuple[str, Usual]]:
+    without = set(variant.get("without", ()))
+    everywhere = not without or "target" in variant or len(without) > 1
+    numbers = [number for number, case in enumerate(CASES) if case.op != "Cast"]
+    yield "network", network_as_usual()
+    for number in numbers[:: 7 if without & BORING or (without and everywhere) else 3]:
+        made = case_as_usual(number)
+        if everywhere or without & made.asked:
+            yield CASES[number].name, made
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(map(str, v.values())))
-def test_gradients_stay(variant: dict[str, object]) -> None:
+def test_gradients_stay(variant: dict[str, Any]) -> None:
     changed = 0
-    for name, model, feed in models(variant):
-        usual = differentiate(model, wrt="x", seed="seed")
-        other = differentiate(model, wrt="x", seed="seed", **variant)  # type: ignore[arg-type]
-        if [n.op_type for n in usual.graph.node] == [n.op_type for n in other.graph.node]:
+    for name, made in models(variant):
+        other = differentiate(made.model, wrt="x", seed="seed", **variant)
+        if [n.op_type for n in made.gradient.graph.node] == [n.op_type for n in other.graph.node]:
             continue
         changed += 1
-        output = run(model, feed)[0]
+        output = run(made.model, made.feed)[0]
         rng = np.random.default_rng(3)
         seeds = rng.standard_normal((3, *output.shape)).astype(np.float32)
-        expected = run(usual, feed | {"seed": seeds})
-        found = run(other, feed | {"seed": seeds})
+        expected = run(made.gradient, made.feed | {"seed": seeds})
+        found = run(other, made.feed | {"seed": seeds})
         np.testing.assert_array_equal(found[0], expected[0], err_msg=name)
         np.testing.assert_allclose(found[-1], expected[-1], rtol=2e-4, atol=2e-5, err_msg=name)
     assert changed, "no case is changed: the rewrite is not tested"
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax", "LpNormalization"])
+def test_classes_stay_apart_where_images_meet(op: str) -> None:
+    """Merged with the batch, classes would be summed up with it."""
+    number = next(n for n, c in enumerate(CASES) if c.name.startswith(f"{op}-20-(4,4)--axis0"))
+    made = case_as_usual(number)
+    other = differentiate(made.model, wrt="x", seed="seed", target="openvino")
+    seeds = np.random.default_rng(3).standard_normal((3, 4, 4)).astype(np.float32)
+    expected, found = (run(m, made.feed | {"seed": seeds})[-1] for m in (made.gradient, other))
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

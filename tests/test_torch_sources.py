@@ -14,7 +14,7 @@ import torch
 from backlit.export.graph.weights import detach, session
 from backlit.export.sources.load import load, to_onnx
 from backlit.export.sources.probe import to_scores
-from backlit.export.sources.torch_export import EXPORTERS, module_to_onnx
+from backlit.export.sources.torch_export import module_to_onnx
 from backlit.runtime.errors import ModelError
 from support import zoo
 
@@ -102,9 +102,9 @@ def test_what_every_exporter_said_is_reported() -> None:
     message = str(caught.value)
     assert "bessel_j0" in message
     assert "fix: " in message
-    lines = [line.strip() for line in message.splitlines()]
-    for name in EXPORTERS:
-        assert any(line.startswith(f"{name}: ") for line in lines)
+    assert "torch.export: " in message
+    assert "TorchScript: " in message
+    assert message.count("No ONNX function found") == 1  # what several say is said once
 
 
 def test_constants_that_the_exporter_loses_are_found_again() -> None:

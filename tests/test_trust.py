@@ -547,7 +547,7 @@ def test_a_wrong_gradient_is_reported_and_exits_3(made: Path, tmp_path: Path) ->
         ([], 2, "SOURCE"),
         (["--report", "r"], 2, "--report needs --images"),
         (["small.onnx", "--images", "set"], 2, "go with --report"),
-        (["--report", "r", "--weights", "x", "--images", "set"], 2, "--weights goes with SOURCE"),
+        (["--report", "r", "--weights", "x", "--images", "set"], 2, "--constant go with SOURCE"),
         (["--report", "r", "--limit", "0", "--images", "set"], 2, "--limit"),
         (["--report", "r", "--images", "nowhere.png"], 1, "not one image"),
         (["--report", "small.onnx/r", "--images", "set"], 1, "cannot be made"),

@@ -140,13 +140,14 @@ class MergedOps(Ops):
         if op_type in _BY_AXES:
             at = _BY_AXES[op_type]
             axes = constant(inputs[at]) if len(inputs) > at else None
-            if axes is None or any(a in (0, 1) for a in axes):
+            if axes is None or any(a in (0, 1) or self._is_batch(first, int(a)) for a in axes):
                 return None
             whole[at] = self.const([int(a) - 1 if a > 0 else int(a) for a in axes])
             return whole, attributes, True
         if op_type in ("Concat", "Split", "Gather"):
             gradients = inputs if op_type == "Concat" else inputs[:1]
-            fits = attributes["axis"] < 0 and all(x in self._folded for x in gradients)
+            inside = attributes["axis"] < 0 and not self._is_batch(first, attributes["axis"])
+            fits = inside and all(x in self._folded for x in gradients)
             return (whole, attributes, True) if fits else None
         if op_type == "Transpose" and list(attributes["perm"][:2]) == [0, 1]:
             return whole, {"perm": [a - 1 for a in attributes["perm"][1:]]}, True
@@ -157,6 +158,11 @@ class MergedOps(Ops):
             fits = facts is not None and len(dims) == len(facts.shape) and dims[0] == 1
             return (whole, attributes, True) if fits else None
         return None
+
+    def _is_batch(self, merged: ir.Value, axis: int) -> bool:
+        """Whether a negative axis of a merged form is, or may be, that of images and classes."""
+        facts = self._facts(merged)
+        return axis < 0 and (facts is None or axis <= -len(facts.shape))
 
     def _reshape(self, whole: Values) -> tuple[Values, dict[str, Any], bool] | None:
         target = constant(whole[1])

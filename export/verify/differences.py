@@ -150,6 +150,19 @@ def scores_of(source: Source, measured: Measured, contract: Contract, optimise: 
     return np.stack([source.scores(runs, feed) for feed in typed]).astype(np.float64)
 
 
+def scores_in_float64(source: Source, measured: Measured, contract: Contract) -> Array:
+    """The source's own scores by the reference, [N, classes].
+
+    Where a number is as near to two steps of a quantised network, it is rounded as in the file.
+    """
+    engine, made = Evaluator(source.detached), []
+    for n, pixels in enumerate(measured.pixels):
+        feed = source.feed(pixels, contract)
+        engine.anchor(feed, measured.seen[n] if measured.seen else None)
+        made.append(source.scores(engine, feed))
+    return np.stack(made)
+
+
 def differences(
     source: Source,
     measured: Measured,

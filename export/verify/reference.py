@@ -19,6 +19,7 @@ from ...runtime.arrays import Array
 from ..graph.weights import Detached, array, attach, detach
 from ..prepare import expansions
 from ..prepare.normalise import upgraded
+from .convolutions import Conv, ConvTranspose
 from .grid_sample import GridSample
 from .kinks import Kept
 from .pools import AveragePool, GlobalLpPool, LpPool, MaxPool
@@ -70,8 +71,17 @@ class Pad(OpRun):
         return (np.pad(x[tuple(cut)], width, how, **(fill if how == "constant" else {})),)
 
 
-OWN: list[Any] = [LRN, Erf, Gelu, Pad, AveragePool, LpPool, GlobalLpPool, GridSample]
+OWN: list[Any] = [
+    Conv, ConvTranspose, LRN, Erf, Gelu, Pad, AveragePool, LpPool, GlobalLpPool, GridSample,
+]  # fmt: skip
 """What onnx's evaluator lacks or strays in, whatever runs; MaxPool comes in two forms."""
+
+
+def expanded(model: Detached) -> Detached:
+    """The same without the operators that export takes apart, too."""
+    made = attach(upgraded(model.proto), model.weights)
+    expansions.expand(made)
+    return detach(made)
 
 
 class Evaluator:
@@ -91,9 +101,7 @@ class Evaluator:
         kept: Kept | None = None,
         taps: Sequence[str] = (),
     ) -> None:
-        expanded = attach(upgraded(source.proto), source.weights)
-        expansions.expand(expanded)
-        model, self.kept = detach(expanded), kept or Kept()
+        model, self.kept = expanded(source), kept or Kept()
         proto = to_double(model.proto)
         small = [t for t in proto.graph.initializer if t.name not in model.weights]
         del proto.graph.initializer[:]
