@@ -58,7 +58,7 @@ def network(path: Path, slope: float, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["smooth", "kinks"])
-@pytest.mark.parametrize("slope", [1e-3, 1e-7, 1e-10, 1e-11])
+@pytest.mark.parametrize("slope", [1e-3, 1e-7, 1e-10])
 def test_a_right_gradient_is_told_right(tmp_path: Path, slope: float, kind: str) -> None:
     file = network(tmp_path / "net.onnx", slope, kind)
     report = backlit.export(file, tmp_path / "net.backlit.onnx", maps="gradient")

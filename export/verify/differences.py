@@ -86,6 +86,12 @@ class Source:
     taps: tuple[str, ...]
     score: Score
 
+    @property
+    def quantised(self) -> bool:
+        """Whether it computes with integers."""
+        kinds = {node.op_type for node in self.detached.proto.graph.node}
+        return any(part in kind for kind in kinds for part in ("Quantize", "QLinear", "Integer"))
+
     def feed(self, pixels: Array, contract: Contract) -> dict[str, Array]:
         """One image [C, H, W], in the graph's own image values, as the source takes it."""
         x = pixels[None]
