@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import onnx
 import pytest
 from backlit.export import export
@@ -183,6 +184,27 @@ def test_weights_outside_of_the_models_folder_are_refused(tmp_path: Path) -> Non
     for location in ("link", "../secret", str(tmp_path / "secret"), "a/../../secret"):
         with pytest.raises(ModelError, match="outside of its own folder"):
             export(outside(location, tmp_path), tmp_path / "x.onnx")
+
+
+def test_a_hubs_cache_of_links_is_read(tmp_path: Path) -> None:
+    """Hugging Face's: models--x/snapshots/REVISION/onnx/NAME leads to models--x/blobs/DIGEST."""
+    snapshot, blobs = tmp_path / "snapshots" / "1f" / "onnx", tmp_path / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    path = outside("w.data", tmp_path)
+    path.rename(blobs / "aa")
+    weights = np.random.default_rng(0).standard_normal(108).astype(np.float32)
+    (blobs / "bb").write_bytes(weights.tobytes())
+    (snapshot / "m.onnx").symlink_to(blobs / "aa")
+    (snapshot / "w.data").symlink_to(blobs / "bb")
+    report = export(snapshot / "m.onnx", tmp_path / "x.onnx")
+    assert report.contract.verification is not None
+    assert report.contract.verification.outcome == "agrees"
+    (snapshot / "w.data").unlink()
+    (snapshot / "w.data").symlink_to(blobs.parent.parent / "secret")
+    (blobs.parent.parent / "secret").write_bytes(bytes(432))
+    with pytest.raises(ModelError, match="outside of its own folder"):
+        export(snapshot / "m.onnx", tmp_path / "y.onnx")
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "", "1e3", "9" * 30, "431"])

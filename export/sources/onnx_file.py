@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,14 +40,15 @@ def from_file(path: Path) -> Classifier:
         raise unreadable(path, error) from error
     _refuse_unsound(proto, path)
     beside = _external_files(proto, path)
-    _read_inner(proto, path.parent)
+    folder = _behind_links(proto, path, beside)
+    _read_inner(proto, folder)
     problem = checked(path)
     labels = _labels(proto)
     with readable(path, problem), quiet():
         _mend(proto, str(path))
         if problem is not None and not _runs(proto, str(path)):
             raise unreadable(path, problem)
-        model = _model(proto, path.parent)
+        model = _model(proto, folder)
         says = stated(model, path, labels)
     return Classifier(path.name, _digest_of_files(path, *beside), model, says=says)
 
@@ -136,7 +138,9 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
                 f"the weights of {path} lie in {file.name!r}, which is not beside it.",
                 f"copy {file.name} into {path.parent}, or export with the weights inside.",
             )
-        if not file.resolve().is_relative_to(path.parent.resolve()):  # a link
+        # A link leads elsewhere; but a hub's cache is of links, whose files lie side by side.
+        homes = path.parent.resolve(), path.resolve().parent
+        if not any(file.resolve().is_relative_to(home) for home in homes):
             raise _outside(path, file.name)
         if end > file.stat().st_size:
             raise ModelError(
@@ -144,6 +148,21 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> list[Path]:
                 "copy both files again: one of them is incomplete or of another export.",
             )
     return sorted(ends)
+
+
+def _behind_links(proto: onnx.ModelProto, path: Path, beside: list[Path]) -> Path:
+    """The folder that external data is read from, and each tensor's file as it is named in it.
+
+    A hub's cache is of links, which readers of external data do not follow.
+    """
+    if all(file.resolve().is_relative_to(path.parent.resolve()) for file in beside):
+        return path.parent
+    home = path.resolve().parent
+    for tensor in (*proto.graph.initializer, *_inner(proto)):
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = os.path.relpath((path.parent / entry.value).resolve(), home)
+    return home
 
 
 def _external(tensor: onnx.TensorProto, path: Path) -> tuple[Path, int]:
