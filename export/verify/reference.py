@@ -1,11 +1,10 @@
 """The source classifier in float64: what gradients are measured against.
 
-onnx's reference evaluator, with the operator put right in which it strays from the specification.
+onnx's reference evaluator, with operators put right in which it strays from the specification.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from ...runtime.arrays import Array
 from ..graph.weights import Detached, array, attach, detach
@@ -22,59 +20,11 @@ from ..prepare.normalise import upgraded
 from .convolutions import Conv, ConvTranspose
 from .grid_sample import GridSample
 from .kinks import Kept
-from .pools import AveragePool, GlobalLpPool, LpPool, MaxPool
+from .mended import MENDED
+from .pools import POOLS, MaxPool
 
-
-class LRN(OpRun):
-    """Local response normalisation; onnx's own leaves the window's last channel out."""
-
-    def _run(self, x: Any, alpha: float, beta: float, bias: float, size: int) -> tuple[Any]:
-        squares = np.pad(x * x, [(0, 0), ((size - 1) // 2, size // 2)] + [(0, 0)] * (x.ndim - 2))
-        channels = x.shape[1]
-        sums = np.add.reduce([squares[:, i : i + channels] for i in range(size)])
-        return ((x / (bias + alpha / size * sums) ** beta).astype(x.dtype),)
-
-
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-class Erf(OpRun):
-    """The error function in float64; onnx's own rounds to float32."""
-
-    def _run(self, x: Any) -> tuple[Any]:
-        return (_erf(x),)
-
-
-class Gelu(OpRun):
-    """x Phi(x), or its tanh approximation, in float64; onnx's own rounds to float32."""
-
-    def _run(self, x: Any, approximate: str | None = None) -> tuple[Any]:
-        if approximate == "tanh":
-            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-            return (0.5 * x * (1 + np.tanh(inner)),)
-        return (0.5 * x * (1 + _erf(x / math.sqrt(2))),)
-
-
-class Pad(OpRun):
-    """Padding; onnx's own refuses to cut off (negative pads)."""
-
-    def _run(
-        self, x: Any, pads: Any, value: Any = None, axes: Any = None, mode: str | None = None
-    ) -> tuple[Any]:
-        width, cut = [(0, 0)] * x.ndim, [slice(None)] * x.ndim
-        given = range(x.ndim) if axes is None else axes
-        for axis, (before, after) in zip(given, pads.reshape(2, -1).T, strict=True):
-            width[axis] = max(before, 0), max(after, 0)
-            cut[axis] = slice(max(-before, 0), x.shape[axis] - max(-after, 0))
-        fill = {"constant_values": 0 if value is None else np.asarray(value).item()}
-        how: Any = mode or "constant"
-        return (np.pad(x[tuple(cut)], width, how, **(fill if how == "constant" else {})),)
-
-
-OWN: list[Any] = [
-    Conv, ConvTranspose, LRN, Erf, Gelu, Pad, AveragePool, LpPool, GlobalLpPool, GridSample,
-]  # fmt: skip
-"""What onnx's evaluator lacks or strays in, whatever runs; MaxPool comes in two forms."""
+OWN: list[Any] = [*MENDED, *POOLS, Conv, ConvTranspose, GridSample]
+"""What onnx's evaluator lacks, strays in or is slow at, whatever runs; MaxPool has two forms."""
 
 
 def expanded(model: Detached) -> Detached:
