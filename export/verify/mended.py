@@ -98,7 +98,7 @@ class Resize(OnnxResize):
         **how: Any,
     ) -> tuple[Any]:  # fmt: skip
         along = None if axes is None else [int(axis) % x.ndim for axis in axes]
-        made: tuple[Any] = super()._run(x, roi, scales, sizes, axes=along, **how)  # type: ignore[no-untyped-call]
+        made: tuple[Any] = super()._run(x, roi, scales, sizes, axes=along, **how)
         return made
 
 
