@@ -27,6 +27,7 @@ from click.testing import CliRunner
 from PIL import Image
 from support.linear_file import write_linear_file
 from support.real import entry, options
+from support.slow import some_slow
 from support.small import convnet
 
 from backlit import models
@@ -432,7 +433,12 @@ def test_the_embedded_classifier_names_what_it_draws(tmp_path):
         assert len(sure) >= 8
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1_logits_fp32", "mobilenetv2_1.0_224_deq"])
+@pytest.mark.parametrize(
+    "name",
+    some_slow(
+        ["squeezenet1_1_logits_fp32", "mobilenetv2_1.0_224_deq"], {"mobilenetv2_1.0_224_deq"}
+    ),
+)
 def test_real_classifiers_are_drawn_above_every_photo(name, shared, tmp_path):
     model = entry(shared, name)
     file = tmp_path / "model.onnx"

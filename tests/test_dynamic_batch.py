@@ -127,7 +127,11 @@ def run(file: Path, image: Array, classes: Array) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [*((name, "TorchScript") for name in MODELS), *((name, "dynamo") for name in DYNAMO)],
+    [
+        *((name, "TorchScript") for name in MODELS),
+        *((name, "dynamo") for name in DYNAMO[:2]),
+        *(pytest.param(name, "dynamo", marks=pytest.mark.slow) for name in DYNAMO[2:]),
+    ],
 )
 def test_torch_export_with_a_dynamic_batch(name: str, how: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

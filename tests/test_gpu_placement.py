@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support import architectures, fakecuda
 from support.fake_libraries import with_cudnn  # noqa: F401  a fixture
 from support.fakecuda import cuda_stand_in  # noqa: F401  a fixture
+from support.slow import some_slow
 
 FP16 = {"maps": "gradient", "precision": "fp16"}
 FILES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,7 +35,10 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
 SHAPES = {"Concat", "Slice", "Squeeze", "Unsqueeze", "Gather", "Mul", "Reshape"}
 
 
-@pytest.fixture(scope="module", params=FILES)
+QUICK = {"resnet", "mobilenet_v2", "swin", "vit-gradient-fp16"}  # each another kind
+
+
+@pytest.fixture(scope="module", params=some_slow(FILES, FILES.keys() - QUICK))
 def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     name, options = FILES[request.param]
     path = tmp_path_factory.mktemp("placement") / "model.onnx"

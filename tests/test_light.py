@@ -17,10 +17,14 @@ from backlit.export.graph.protos import with_outputs
 from backlit.export.graph.weights import Detached
 from backlit.export.verify.reference import Evaluator
 from onnx import numpy_helper
+from support.slow import some_slow
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = sorted(p.name.removesuffix(".onnx") for p in FOLDER.glob("light_*.onnx"))
-SLOW = {"light_vgg19", "light_inception_v2"}
+SLOW = {
+    "light_vgg19", "light_inception_v2", "light_zfnet512", "light_densenet121",
+    "light_bvlc_alexnet", "light_resnet50",
+}  # fmt: skip
 
 
 def seeded(name: str) -> onnx.ModelProto:
@@ -67,9 +71,7 @@ def test_there_are_nine() -> None:
     assert len(NAMES) == 9
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NAMES]
-)
+@pytest.mark.parametrize("name", some_slow(NAMES, SLOW))
 def test_old_architecture_exports_with_a_right_gradient(name: str, tmp_path: Path) -> None:
     model, file = seeded(name), tmp_path / "m.onnx"
     report = export(model, file, input="float32", maps="gradient", verify=False)

@@ -15,6 +15,7 @@ from backlit.export.sources.classifier import Classifier
 from backlit.export.sources.load import to_onnx
 from onnx.reference import ReferenceEvaluator
 from support import zoo
+from support.slow import some_slow
 
 NETWORKS = {
     "alexnet": 224, "vgg16_bn": 224, "resnet18": 224, "resnet50": 224,
@@ -32,12 +33,13 @@ def _release_memory() -> Iterator[None]:
     gc.collect()
 
 
-SLOW = {"vgg16_bn", "densenet121", "convnext_tiny", "inception_v3"}
+SLOW = {
+    "vgg16_bn", "densenet121", "convnext_tiny", "inception_v3", "resnet50", "regnet_y_400mf",
+    "googlenet", "efficientnet_b0", "mnasnet1_0", "vit_b_16",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", some_slow(NETWORKS, SLOW))
 def test_float32_gradient_agrees_with_autograd(name: str, tmp_path: Path) -> None:
     size, file = NETWORKS[name], tmp_path / "model.onnx"
     model = zoo.classifier(name, size=size)

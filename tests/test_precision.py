@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from support.architectures import SIZE, small
 from support.real import NAMES, entry, options
+from support.slow import some_slow
 from support.small import CLASSES, convnet
 
 from benchmarks.precision.cases import compare, dev_images
@@ -245,7 +246,7 @@ def test_cut_is_the_cheapest_labelling() -> None:
         assert len(found) == min(len(s) for s, c in costs.items() if c == best)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some_slow(NAMES, set(NAMES) - {"mobilenetv1_0.25_224_bn"}))
 def test_real_classifiers_agree(name: str, shared: Path, tmp_path: Path) -> None:
     model, files = entry(shared, name), {}
     for precision in (None, "mixed", "fp16"):
