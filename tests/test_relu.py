@@ -29,8 +29,8 @@ from backlit.runtime import Session
 from backlit.runtime.cli import main
 from backlit.runtime.errors import OptionError, VerificationError
 from click.testing import CliRunner
-from onnx.reference import ReferenceEvaluator
 from support import zoo
+from support.reference import evaluator
 from support.small import convnet
 from torch import nn
 from torch.nn import functional as F
@@ -241,7 +241,7 @@ def test_every_rewrite_and_target_equals_hooks(rule: Any) -> None:
     assert distance(plain, right) > 0.1
     for how in VARIANTS:
         made = differentiate(wide, seed="seed", relu=rule, **how)
-        found = ReferenceEvaluator(made).run(["gradient"], {"input": image, "seed": seeds})[0]
+        found = evaluator(made).run(["gradient"], {"input": image, "seed": seeds})[0]
         assert distance(found, right) < 1e-7, how  # slopes are float32 attributes
         made = differentiate(single, seed="seed", relu=rule, **how)
         assert distance(gradients(made, image, seeds), right) < 1e-4, how
@@ -267,7 +267,7 @@ def test_networks_equal_hooks(name: str, exact: bool) -> None:
         if exact:
             made = differentiate(traced(wide, size), seed="seed", relu=rule)  # type: ignore[arg-type]
             feed = {"input": image, "seed": seeds}
-            (found,) = ReferenceEvaluator(made).run(["gradient"], feed)
+            (found,) = evaluator(made).run(["gradient"], feed)
             assert distance(found, right) < 1e-9
 
 
