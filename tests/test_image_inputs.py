@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from support import small
 from support.real import SHARED
+from support.slow import some_slow
 
 Array = np.ndarray[Any, Any]
 CASES = SHARED / "cases"
@@ -306,7 +307,7 @@ class Banded(torch.nn.Module):
         return scores
 
 
-@pytest.mark.parametrize("channels", [2, 4, 6, 13])
+@pytest.mark.parametrize("channels", some_slow([2, 4, 6, 13], {2, 6}))
 def test_modules_of_bands(channels: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain = torch.nn.Sequential(

@@ -37,7 +37,7 @@ def _release_memory() -> Iterator[None]:
 SLOW = {
     "vgg16_bn", "densenet121", "convnext_tiny", "inception_v3", "resnet50", "regnet_y_400mf",
     "googlenet", "efficientnet_b0", "mnasnet1_0", "vit_b_16", "mobilenet_v2", "alexnet",
-    "mobilenet_v3_small", "shufflenet_v2_x1_0",
+    "mobilenet_v3_small", "shufflenet_v2_x1_0", "resnet18",
 }  # fmt: skip
 
 

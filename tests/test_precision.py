@@ -138,6 +138,7 @@ def test_fp16_is_in_half_precision_whole(tmp_path: Path) -> None:
     assert {kinds[x] for n in equal for x in n.input} == {FLOAT}
 
 
+@pytest.mark.slow
 def test_layers_of_a_transformer_are_cast_nowhere(tmp_path: Path) -> None:
     files = tmp_path / "mixed.onnx", tmp_path / "whole.onnx"
     for file, precision in zip(files, ("mixed", "fp16"), strict=True):

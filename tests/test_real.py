@@ -12,10 +12,11 @@ from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.images.load import load
 from backlit.runtime.images.prepare import prepare
-from support.real import NAMES, entry, options
+from support.real import NAMES, QUICK, entry, options
+from support.slow import some_slow
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some_slow(NAMES, set(NAMES) - QUICK))
 def test_export_verifies_and_accuracy_is_the_manifests(
     name: str, shared: Path, tmp_path: Path
 ) -> None:

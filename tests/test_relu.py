@@ -31,6 +31,7 @@ from backlit.runtime.errors import OptionError, VerificationError
 from click.testing import CliRunner
 from support import zoo
 from support.reference import evaluator
+from support.slow import some_slow
 from support.small import convnet
 from torch import nn
 from torch.nn import functional as F
@@ -249,8 +250,11 @@ def test_every_rewrite_and_target_equals_hooks(rule: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "exact"),
-    [("resnet18", True), ("squeezenet1_1", True), ("mobilenet_v2", False),
-     ("shufflenet_v2_x0_5", False), ("mnasnet0_5", False)],
+    some_slow(
+        [("resnet18", True), ("squeezenet1_1", True), ("mobilenet_v2", False),
+         ("shufflenet_v2_x0_5", False), ("mnasnet0_5", False)],
+        {"resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"},
+    ),
 )  # fmt: skip
 def test_networks_equal_hooks(name: str, exact: bool) -> None:
     """Float32 in ONNX Runtime; and where its convolutions are fast, float64 in the evaluator."""

@@ -20,6 +20,10 @@ NAMES = [
 ]
 
 
+QUICK = {"mobilenetv1_0.25_224_bn", "shufflenetv2_x1.0_deq"}
+"""Those that `make test` runs; `make slow` runs all."""
+
+
 def entry(shared: Path, name: str) -> dict[str, Any]:
     manifest = json.loads((shared / "manifest.json").read_text())
     found: dict[str, Any] = next(m for m in manifest["models"] if Path(m["file"]).stem == name)
