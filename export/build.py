@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import inspect
 import os
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,12 +16,13 @@ import onnx_ir as ir
 
 from ..runtime import contract as schema
 from ..runtime import files
-from ..runtime.contract import Contract, ImageInput, Normalisation, Score, Source
+from ..runtime.contract import Contract, Score, Source
 from ..runtime.errors import ModelError, OptionError
-from ..runtime.guard import reading
-from ..runtime.text import UNSEEN, one_line
+from ..runtime.guard import JSON, Guard, Mark, reading
+from ..runtime.text import one_line
 from . import rules
 from .check.tensorrt_rules import audit
+from .described import image_input, labels_of, normalisation_of
 from .differentiate import differentiate
 from .graph.values import static
 from .optimise import optimise
@@ -30,7 +31,7 @@ from .precision.lower import Rounding, lower
 from .prepare.classifier import computes_in, prepare
 from .prepare.scores import Choice
 from .sources.blame import blaming
-from .sources.classifier import Classifier, Preprocessing
+from .sources.classifier import Classifier
 from .sources.load import as_run, load, to_onnx
 from .verify.report import failed_paths, report
 from .verify.verify import compare, must_agree
@@ -137,15 +138,8 @@ def export(
     asked = ExportOptions(**options)
     started, path = time.perf_counter(), Path(path)
     guard = reading(source, asked.weights, overwrite=overwrite)
-    files.prove({path: schema.MARK}, guard)
-    verify_seconds = 0.0
-
-    def verified(model: ir.Model, contract: Contract) -> Contract:
-        nonlocal verify_seconds
-        started = time.perf_counter()
-        found = _verified(model, contract, prepared.original, classifier, asked, path)
-        verify_seconds += time.perf_counter() - started
-        return found
+    files.prove(_written(path, asked), guard)
+    verifying: list[float] = []  # seconds
 
     with blaming(source):
         classifier = load(source, asked.weights)
@@ -158,11 +152,13 @@ def export(
         rounding = None
         if asked.precision is not None:
             if asked.verify:  # half precision hides what float32 shows
-                verified(model, contract)
+                with _timed(verifying):
+                    _verified(model, contract, prepared, classifier, asked, path, guard)
             model, rounding = lower(model, contract, asked.precision)
             contract = dataclasses.replace(contract, precision=_LONG[asked.precision])
         if asked.verify:
-            contract = verified(model, contract)
+            with _timed(verifying):
+                contract = _verified(model, contract, prepared, classifier, asked, path, guard)
     without_gradients(model)
     stamp(model, contract)
     return ExportReport(
@@ -172,7 +168,7 @@ def export(
         forward=forward,
         bytes=save(model, path, guard),
         seconds=time.perf_counter() - started,
-        verify_seconds=verify_seconds,
+        verify_seconds=sum(verifying),
         refused=tuple(audit(model.graph)),
         candidates=prepared.choice.candidates,
         notes=prepared.choice.notes,
@@ -180,28 +176,39 @@ def export(
     )
 
 
+def _written(path: Path, asked: ExportOptions) -> dict[Path, Mark | None]:
+    """Every file that an export may write, and what Backlit's of its kind are known by."""
+    if not asked.keep_failed:
+        return {path: schema.MARK}
+    file, said = failed_paths(path)
+    return {path: schema.MARK, file: schema.MARK, said: JSON}
+
+
+@contextlib.contextmanager
+def _timed(seconds: list[float]) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds.append(time.perf_counter() - started)
+
+
 def _verified(
-    model: ir.Model,
-    contract: Contract,
-    original: ir.Model,
-    classifier: Classifier,
-    asked: ExportOptions,
-    path: Path,
-) -> Contract:
+    model: ir.Model, contract: Contract, prepared: _Prepared, classifier: Classifier,
+    asked: ExportOptions, path: Path, guard: Guard,
+) -> Contract:  # fmt: skip
     """The metadata with the verification's result.
 
     Raises:
         VerificationError: it does not agree; the file is kept beside a report where that was asked.
     """
-    parity = compare(model, original, classifier.module, contract)
+    parity = compare(model, prepared.original, classifier.module, contract)
     found = parity.verification
     contract = dataclasses.replace(contract, verification=found)
     kept = failed_paths(path) if asked.keep_failed and found.outcome != "agrees" else ()
     if kept:
         without_gradients(model)
         stamp(model, contract)
-        save(model, kept[0])
-        with files.whole_file(kept[1]) as file:
+        save(model, kept[0], guard)
+        with files.whole_file(kept[1], JSON, guard) as file:
             file.write(report(parity, contract, asked).encode())
     must_agree(found, kept)
     return contract
@@ -243,8 +250,8 @@ def _differentiate(
 ) -> Contract:
     """Give the graph its interface and its backward pass; returns the file's metadata."""
     says = classifier.says
-    spec = _image_input(static(prepared.image, 1), asked, says)
-    normalisation = _normalisation(spec.channels, asked, says)
+    spec = image_input(static(prepared.image, 1), asked, says)
+    normalisation = normalisation_of(spec.channels, asked, says)
     choice, tensor = prepared.choice, str(prepared.choice.scores.name)  # before wrap renames it
     wrapped = wrap(
         prepared.model.graph, prepared.image, prepared.scores, spec, normalisation,
@@ -272,7 +279,7 @@ def _differentiate(
         maps=wrapped.maps,
         relu=asked.relu,
         precision=computed_in,
-        labels=_labels(wrapped.classes, asked.labels, says.labels),
+        labels=labels_of(wrapped.classes, asked.labels, says.labels),
     )
     if (wrong := contract.wrong()) is not None:
         raise ModelError(
@@ -282,82 +289,9 @@ def _differentiate(
     return contract
 
 
-def _image_input(dims: tuple[int, ...], asked: ExportOptions, says: Preprocessing) -> ImageInput:
-    channels, height, width = dims
-    if max(dims) > schema.MOST_SIDE or channels * height * width > schema.MOST_VALUES:
-        raise ModelError(
-            f"the model takes images of {channels} x {height} x {width}, which are too large.",
-            "give --size, or make the model for smaller ones.",
-        )
-    return ImageInput(
-        dtype=asked.input,
-        layout="NHWC" if asked.input == "uint8" else "NCHW",
-        channels=channels,
-        height=height,
-        width=width,
-        colour=_colour(channels, asked.bgr or says.bgr),
-        resize=asked.resize,
-        crop_fraction=says.crop_fraction or 0.875,
-        interpolation=says.interpolation or "bilinear",
-    )
-
-
-def _colour(channels: int, bgr: bool) -> schema.Colour:
-    if channels == 3:
-        return "BGR" if bgr else "RGB"
-    return "grey" if channels == 1 else "bands"
-
-
-def _normalisation(channels: int, asked: ExportOptions, says: Preprocessing) -> Normalisation:
-    fits = says.mean is not None and len(says.mean) in (1, channels)
-    mean = asked.mean if asked.mean is not None else says.mean if fits else None
-    std = asked.std if asked.std is not None else says.std if fits else None
-    return Normalisation(
-        range=asked.range or says.range or "0-1",
-        mean=_per_channel("mean", mean, channels, 0.0),
-        std=_per_channel("std", std, channels, 1.0),
-        assumed=asked.mean is None and asked.std is None and not fits,
-    )
-
-
-def _labels(
-    classes: int, given: Sequence[str] | None, own: Sequence[str] | None
-) -> tuple[str, ...] | None:
-    """The labels that were given, or the source's own if they fit."""
-    if given is not None and len(given) != classes:
-        raise OptionError(f"{len(given)} labels for {classes} classes.", "give one label per line.")
-    names = own if given is None else given
-    for number, name in enumerate(given or ()):
-        if re.search(UNSEEN, name):
-            raise OptionError(
-                f"label {number} has characters that are no text: {ascii(name)[:80]}.",
-                "save the labels as plain UTF-8 text, one on each line.",
-            )
-    if names is None or len(names) != classes:
-        return None
-    return tuple(one_line(name) for name in names)
-
-
-def _per_channel(
-    name: str, given: Sequence[float] | None, channels: int, default: float
-) -> tuple[float, ...]:
-    if given is None:
-        return (default,) * channels
-    if len(given) == 1:
-        given = [given[0]] * channels
-    if len(given) != channels:
-        raise OptionError(
-            f"{len(given)} numbers for --{name}, but the image has {channels} channels.",
-            "give one number per channel, in the channel order the classifier takes.",
-        )
-    if name == "std" and not all(v > 0 for v in given):
-        raise OptionError("--std must be positive.", "give the standard deviation per channel.")
-    return tuple(float(v) for v in given)
-
-
 def _signature() -> inspect.Signature:
     """What ``help(export)`` shows: the options with their defaults instead of ``**options``."""
-    given = list(inspect.signature(export).parameters.values())[:2]
+    *given, _ = inspect.signature(export).parameters.values()
     keywords = inspect.signature(ExportOptions).parameters.values()
     return inspect.Signature([*given, *keywords], return_annotation=ExportReport)
 

@@ -79,7 +79,7 @@ def test_keywords_and_options_are_the_same() -> None:
         name: kind.__forward_arg__ for name, kind in Keywords.__annotations__.items()
     }
     shown = inspect.signature(backlit.export.export).parameters
-    assert [*shown] == ["source", "path", *fields]
+    assert [*shown] == ["source", "path", "overwrite", *fields]
     assert shown["maps"].default == ("saliency", "features")
 
 

@@ -130,6 +130,21 @@ def test_a_failed_file_is_kept_beside_a_report(
         backlit.export(small.convnet(), tmp_path / "x", verify=False, keep_failed=True)
 
 
+def test_what_is_kept_replaces_its_like_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule("Relu", lambda old, op, node, g: old(op, node, g * 1.5))(monkeypatch)
+    for _ in range(2):  # the second run finds what the first has kept
+        with pytest.raises(backlit.VerificationError, match=r"m.failed.onnx and .*m.failed.json"):
+            backlit.export(small.convnet(), tmp_path / "m.onnx", keep_failed=True)
+    for name in ("m.failed.onnx", "m.failed.json"):
+        (tmp_path / name).write_text("somebody's")
+        with pytest.raises(backlit.OutputError, match=name):
+            backlit.export(small.convnet(), tmp_path / "m.onnx", keep_failed=True)
+        assert (tmp_path / name).read_text() == "somebody's"
+        (tmp_path / name).unlink()
+
+
 def dead(kind: str) -> onnx.ModelProto:
     """A classifier whose scores do not move, or are no numbers."""
     model = small.convnet()

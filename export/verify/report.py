@@ -27,7 +27,7 @@ def failed_paths(path: Path) -> tuple[Path, Path]:
 def report(parity: Parity, contract: Contract, asked: ExportOptions) -> str:
     """Versions, options, the metadata, and how far each output was off, as JSON."""
     found: dict[str, Any] = {
-        "tool": contract.tool,
+        "backlit": contract.tool.rpartition(" ")[2],  # what the guard knows it by
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _PACKAGES},
