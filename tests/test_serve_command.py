@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from backlit.runtime.serving.settings import Settings
 from click.testing import CliRunner
 from support import browser
 from support.service import export_embedded, served
+from support.waiting import until
 
 from backlit import models
 
@@ -90,17 +90,14 @@ def many(port: int, count: int) -> tuple[list[threading.Thread], list[int | str]
 
 def taken(port: int, least: int) -> None:
     """Wait until so many requests are taken."""
-    until = time.monotonic() + 60
-    while True:
+
+    def so_many() -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             lines = answer.read().decode().splitlines()
-        if (
-            float(next(line for line in lines if line.startswith("backlit_queue ")).split()[1])
-            >= least
-        ):
-            return
-        assert time.monotonic() < until
-        time.sleep(0.02)
+        (queue,) = (line.split()[1] for line in lines if line.startswith("backlit_queue "))
+        return float(queue) >= least
+
+    until(so_many, f"request {least}")
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
@@ -155,10 +152,7 @@ def test_processes_end_with_the_first_of_them(file: Path, tmp_path: Path) -> Non
     with process(file, tmp_path / "log", "--workers", "2") as (server, port):
         assert post(port) == 200
         server.kill()
-        until = time.monotonic() + 60
-        while post(port) != "ConnectionRefusedError":
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        until(lambda: post(port) == "ConnectionRefusedError", "the end of the others")
 
 
 def test_a_process_that_cannot_begin_ends_the_service(tmp_path: Path) -> None:

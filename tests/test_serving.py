@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from backlit.runtime.serving import logs
 from backlit.runtime.serving.protocol import BoundedProtocol
 from PIL import Image, PngImagePlugin
 from support.service import Service, export_embedded, form, reply, served
+from support.waiting import until
 
 from backlit import models
 
@@ -63,13 +64,6 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> It
     logs.LOG.setLevel(before[2])
     logging.lastResort, warnings.showwarning = last, show
     assert all(line.startswith("{") for line in written.getvalue().splitlines())
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def png(width: int, height: int, **text: str) -> bytes:

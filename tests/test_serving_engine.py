@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from backlit.runtime.maps.classes import ranks
 from backlit.runtime.serving.engine import Engine, Job
 from backlit.runtime.serving.refusals import BusyError, LateError, StoppingError
 from support.service import HeldSession, export_embedded
+from support.waiting import until
 
 from backlit import models
 
@@ -65,13 +66,6 @@ def held(engine: Engine, session: HeldSession) -> Job:
     engine.submit(first)
     assert session.begun.acquire(timeout=SOON)
     return first
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_every_answer_is_that_of_its_own_image(session: HeldSession) -> None:
