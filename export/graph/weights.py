@@ -91,12 +91,22 @@ def through(model: ir.Model, function: Callable[[onnx.ModelProto], onnx.ModelPro
     return attach(function(detached.proto), detached.weights)
 
 
-def session(model: Detached, optimise: bool = True) -> ort.InferenceSession:
-    """A session on ONNX Runtime's CPU provider that reads the weights where they lie in memory."""
+def session(
+    model: Detached, optimise: bool = True, exact_integers: bool = False
+) -> ort.InferenceSession:
+    """A session on ONNX Runtime's CPU provider that reads the weights where they lie in memory.
+
+    Args:
+        model: the graph and its weights.
+        optimise: as ONNX Runtime does by default, or not at all.
+        exact_integers: let no sum of products saturate, as it may on processors without VNNI.
+    """
     options = ort.SessionOptions()
     options.enable_mem_pattern = False  # it doubles the memory from the second run on
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if exact_integers:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 4
     # ONNX Runtime forgets what no node reads, and then misses it.
     read = set().union(*map(reads, model.proto.graph.node))

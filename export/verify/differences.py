@@ -52,6 +52,7 @@ class Derivatives:
         expected, found: [K], by the reference and by the file's gradient, over the length that is
             usual for a gradient of its size.
         noise: [K], how far the reference's own two best steps are apart.
+        scale: what the file's gradient is multiplied by inside; a power of two in half precision.
     """
 
     of: str
@@ -59,6 +60,7 @@ class Derivatives:
     expected: Array
     found: Array
     noise: Array
+    scale: float = 1.0
 
     @property
     def error(self) -> Array:
@@ -146,9 +148,13 @@ def prepared_source(
     return source_of(made, contract, taps), contract
 
 
-def scores_of(source: Source, measured: Measured, contract: Contract, optimise: bool) -> Array:
+def scores_of(
+    source: Source, measured: Measured, contract: Contract, optimise: bool, exact: bool = False
+) -> Array:
     """The source's own scores in ONNX Runtime, float64 [N, classes]."""
-    runs = session(source.detached, optimise)
+    runs = (
+        session(source.detached, optimise, exact) if exact else session(source.detached, optimise)
+    )
     half = runs.get_inputs()[0].type == "tensor(float16)"
     dtype = np.float16 if half else np.float32
     feeds = [source.feed(pixels, contract) for pixels in measured.pixels]
@@ -156,15 +162,18 @@ def scores_of(source: Source, measured: Measured, contract: Contract, optimise: 
     return np.stack([source.scores(runs, feed) for feed in typed]).astype(np.float64)
 
 
-def scores_in_float64(source: Source, measured: Measured, contract: Contract) -> Array:
+def scores_in_float64(
+    source: Source, measured: Measured, contract: Contract, as_the_file: bool
+) -> Array:
     """The source's own scores by the reference, [N, classes].
 
-    Where a number is as near to two steps of a quantised network, it is rounded as in the file.
+    ``as_the_file``: where a number is as near to two steps of a quantised network, it is rounded
+    as in the file.
     """
     engine, made = Evaluator(source.detached), []
     for n, pixels in enumerate(measured.pixels):
         feed = source.feed(pixels, contract)
-        engine.anchor(feed, measured.seen[n] if measured.seen else None)
+        engine.anchor(feed, measured.seen[n] if as_the_file and measured.seen else None)
         made.append(source.scores(engine, feed))
     return np.stack(made)
 
@@ -256,7 +265,7 @@ class _Tried:
     scaled: bool = False
 
     def derivatives(self, of: str, n: int, found: Array, length: Array) -> Derivatives:
-        length = np.where(length > 0, length, 1.0)
+        length, factor = np.where(length > 0, length, 1.0), 1.0
         if self.scaled:
             factor = power_of_two(found, self.along(self.sizes[0]) / self.sizes[0])
             found, length = found * factor, length * factor
@@ -269,7 +278,7 @@ class _Tried:
         best = int(np.argmin(np.nan_to_num(off, nan=np.inf)))
         others = [np.abs(by_step[best] - e) for i, e in enumerate(by_step) if i != best]
         noise = np.min(others, 0) if others else np.zeros(len(found))
-        return Derivatives(of, n, by_step[best], found / length, noise)
+        return Derivatives(of, n, by_step[best], found / length, noise, 1 / factor)
 
     @staticmethod
     def _off(expected: Array, found: Array) -> Array:

@@ -20,7 +20,7 @@ from .pools import MaxPool
 
 HELD = frozenset({
     "Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip", "HardSigmoid", "HardSwish", "Abs",
-    "MaxPool", "QuantizeLinear",
+    "MaxPool", "QuantizeLinear", "ReduceMax", "ReduceMin",
 })  # fmt: skip
 """Operators that are held to the side of their kinks that the file was on."""
 
@@ -66,7 +66,8 @@ class Kept:
     def ops(self) -> list[type[OpRun]]:
         """The operators of `HELD`, and those of quantised models."""
         sloped = [self._sloped(name, side) for name, side in _SLOPES.items()]
-        return [*sloped, *self._others()]
+        extrema = [self._extremum("ReduceMax", np.max), self._extremum("ReduceMin", np.min)]
+        return [*sloped, *extrema, *self._others()]
 
     def _sloped(self, op_type: str, side: Any) -> type[OpRun]:
         """An operator that is a line on each side of its kinks: slope * x + offset."""
@@ -77,6 +78,24 @@ class Kept:
                 self.parts[name] = side(self.deciding(name, x), *others, **attributes)
             slope, offset = self.parts[name]
             return (slope * x + offset,)
+
+        return type(op_type, (OpRun,), {"_run": run})
+
+    def _extremum(self, op_type: str, best: Any) -> type[OpRun]:
+        """The mean of the elements that are the largest, or the smallest: equal ones share."""
+
+        def run(
+            op: Any, x: Any, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+        ) -> tuple[Any]:
+            none = axes is None or not np.size(axes)
+            if none and noop_with_empty_axes:
+                return (x,)
+            name, along = op.onnx_node.output[0], None if none else tuple(np.ravel(axes))
+            if name not in self.parts:
+                decides = self.deciding(name, x)
+                hits = (decides == best(decides, axis=along, keepdims=True)).astype(x.dtype)
+                self.parts[name] = hits / hits.sum(axis=along, keepdims=True)
+            return ((self.parts[name] * x).sum(axis=along, keepdims=bool(keepdims)),)
 
         return type(op_type, (OpRun,), {"_run": run})
 

@@ -121,25 +121,33 @@ class File:
         )
 
 
-def in_float64(model: Detached, contract: Contract, measured: Measured, file: File) -> Measured:
-    """The first image and class again, the file itself computing in float64.
+def in_float64(
+    model: Detached, contract: Contract, measured: Measured, file: File, which: Array
+) -> Measured:
+    """One class of each image again, the file itself computing in float64.
+
+    ``which``, int64 [N], says which of the classes explained.
 
     float32 flips ReLU masks near zero, and a deep network multiplies that: PyTorch's own float32 is
     as far from its float64. In float64 a right gradient is right to many digits.
     """
-    pixels, classes = measured.pixels[:1], measured.classes[:1, :1]
-    image = pixels
+    classes = np.take_along_axis(measured.classes, which[:, None], 1)
+    image = measured.pixels
     if contract.image.dtype == "uint8":
-        image = pixels.astype(np.uint8).transpose(0, 2, 3, 1)
+        image = image.astype(np.uint8).transpose(0, 2, 3, 1)
     wanted = [*([GRADIENT] if file.whole else []), *map(gradient_of, file.taps)]
     engine = Evaluator(model.replace(with_outputs(model.proto, [*wanted, *file.taps])))
-    found = engine.run([*wanted, *file.taps], {"image": image, "class_index": classes})
-    by = dict(zip([*wanted, *file.taps], found, strict=True))
+    each = [
+        engine.run([*wanted, *file.taps], {"image": x, "class_index": k})
+        for x, k in zip(image[:, None], classes[:, None], strict=True)
+    ]  # one by one: all tensors of a run stay in memory
+    by = {
+        name: np.concatenate(parts, 1 if name in wanted else 0)
+        for name, parts in zip([*wanted, *file.taps], zip(*each, strict=True), strict=True)
+    }
     return dataclasses.replace(
         measured,
-        pixels=pixels,
-        image=measured.image[:1],
-        outputs={"scores": measured.scores[:1], "class": classes},
+        outputs={"scores": measured.scores, "class": classes},
         gradient=by[GRADIENT].swapaxes(0, 1) if file.whole else None,
         taps={t: Tap(by[t], by[gradient_of(t)].swapaxes(0, 1)) for t in file.taps},
         seen=(),

@@ -86,7 +86,7 @@ class GatherElements(OpRun):
 
     def _run(self, x: Any, index: Any, axis: int | None = 0) -> tuple[Any]:
         where: list[Array] = list(np.indices(index.shape))
-        where[axis or 0] = index
+        where[axis or 0] = index.astype(np.int64)  # the reference widens some integers
         return (x[tuple(where)],)
 
 

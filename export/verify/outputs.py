@@ -12,14 +12,24 @@ from ...runtime.arrays import Array
 from ...runtime.contract import MOST_RANKS, Contract, Map, OutputCheck
 from ..maps.grids import MOST_EXTRA
 from ..maps.table import MAPS
+from ..precision.scaling import LINEAR
 from .measured import Measured, Tap
 
 EXACT = 1e-5  # float32 sums in another order
 HALF = 2e-2  # the same in half precision
 
 
-def check_outputs(measured: Measured, contract: Contract, half: bool) -> list[OutputCheck]:
-    """Each output of the file beside what it should be, given the file's own parts."""
+def check_outputs(
+    measured: Measured, contract: Contract, half: bool, scale: float | None
+) -> list[OutputCheck]:
+    """Each output of the file beside what it should be, given the file's own parts.
+
+    Args:
+        measured: what the file returned.
+        contract: its metadata.
+        half: whether it computes in half precision.
+        scale: what its gradients by feature maps are multiplied by inside; None: any power of two.
+    """
     found, most = measured.outputs, HALF if half else EXACT
     checks = [
         OutputCheck("class", _wrong_classes(measured), 0.0),
@@ -30,6 +40,8 @@ def check_outputs(measured: Measured, contract: Contract, half: bool) -> list[Ou
         if expected is not None:
             if half and made.tensors:
                 factor = power_of_two(expected, found[made.name])
+                if scale is not None and made.name in LINEAR:
+                    factor = 1 / scale
                 expected, size = expected * factor, size * factor
             error = _apart(found[made.name], expected, size)
             checks.append(OutputCheck(made.name, error, most if made.tensors else EXACT))
