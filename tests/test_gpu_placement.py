@@ -129,6 +129,7 @@ for path in sorted(Path(sys.argv[1]).glob("*.onnx")):
 WITHOUT = {"Cosh", "Sinh"}
 
 
+@pytest.mark.slow
 def test_every_rule_emits_operators_that_cuda_has(tmp_path: Path, with_cudnn: Path) -> None:  # noqa: F811
     # Recurrent: a session asks cuDNN at once how it lays out weights, and the stand-in cannot say.
     made = [case for case in CASES if case.op not in ("Cast", "LSTM", "GRU", "RNN")]

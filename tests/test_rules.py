@@ -16,7 +16,7 @@ from backlit.export import differentiate
 from backlit.export.autodiff.registry import NO_GRADIENT, RULES
 from backlit.export.prepare.normalise import upgraded
 from cases import CASES, TABLES, Array, Case
-from onnx.reference import ReferenceEvaluator
+from support.reference import evaluator as quick
 
 K = 3  # neither the batch of most cases nor 1
 NEWEST = 26  # the newest opset that this ONNX Runtime takes
@@ -24,7 +24,7 @@ NEWEST = 26  # the newest opset that this ONNX Runtime takes
 
 def jacobian_products(case: Case, wrt: str, seeds: Array) -> Array:
     """seeds^T J by central differences, one input element at a time."""
-    evaluator = ReferenceEvaluator(upgraded(case.model()))
+    evaluator = quick(upgraded(case.model()))
     feed, step = case.feed(), 1e-6
     x = feed[wrt]
     result = np.empty((K, *x.shape))
@@ -51,11 +51,11 @@ def inputs(case: Case) -> list[str]:
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=lambda c: c.name)
 def test_float64_gradient_equals_central_differences(case: Case) -> None:
-    output = np.asarray(ReferenceEvaluator(upgraded(case.model())).run(None, case.feed())[0])
+    output = np.asarray(quick(upgraded(case.model())).run(None, case.feed())[0])
     seeds = np.random.default_rng(5).standard_normal((K, *output.shape))
     for wrt in inputs(case):
         made = differentiate(case.model(), wrt=wrt, seed="seed")
-        forward, found = ReferenceEvaluator(made).run(None, case.feed() | {"seed": seeds})
+        forward, found = quick(made).run(None, case.feed() | {"seed": seeds})
         np.testing.assert_array_equal(forward, output)
         expected = jacobian_products(case, wrt, seeds)
         assert found.shape == expected.shape
@@ -78,7 +78,7 @@ def test_float32_gradient_in_onnx_runtime(case: Case) -> None:
         forward, found = session.run(None, feed)
         np.testing.assert_allclose(forward, output, rtol=1e-5, atol=1e-6)
         if case.exact:  # as the test above compares it with differences
-            exactly = ReferenceEvaluator(differentiate(case.model(), wrt=wrt, seed="seed"))
+            exactly = quick(differentiate(case.model(), wrt=wrt, seed="seed"))
             expected = exactly.run(["gradient"], case.feed() | {"seed": seeds})[0]
         else:
             expected = directional(session, case, wrt, seeds)

@@ -193,7 +193,13 @@ def test_a_classifier_without_weights_is_refused(tmp_path: Path) -> None:
         checked(model, tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1_logits_fp32", "mobilenetv2_1.0_224_deq"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "squeezenet1_1_logits_fp32",
+        pytest.param("mobilenetv2_1.0_224_deq", marks=pytest.mark.slow),
+    ],
+)
 def test_gradient_changes_and_guided_does_not(name: str, shared: Path, tmp_path: Path) -> None:
     manifest = json.loads((shared / "manifest.json").read_text())
     entry = next(m for m in manifest["models"] if name in m["file"])

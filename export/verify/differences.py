@@ -206,7 +206,7 @@ def differences(
         if isinstance(kept, FixedSlopes):
             kept.image(n)
         engine.anchor(feed, measured.seen[n] if measured.seen else None)
-        even = n % 2 == 1
+        even = n % 2 == 1 and not half  # which rounds short gradients away
 
         def along(steps: Array, n: int = n, classes: Array = classes) -> Array:
             ahead, behind = (
