@@ -154,6 +154,18 @@ def test_labels_of_other_editors_are_read(text: str, tmp_path: Path) -> None:
     assert Contract.from_json(entries[KEY]).labels == (first, "b", "c", "d", "e", "f")
 
 
+@pytest.mark.parametrize("name", [b"first", b"w", b"input"], ids=["node", "tensor", "value"])
+def test_a_name_that_is_no_text_is_refused(name: bytes, tmp_path: Path) -> None:
+    """protobuf reads bytes that are no UTF-8 into a string's place."""
+    model = convnet()
+    model.graph.node[0].name = "first"
+    data = model.SerializeToString()
+    assert name in data
+    (tmp_path / "m.onnx").write_bytes(data.replace(name, b"\xff" * len(name)))
+    with pytest.raises(ModelError, match="not a readable ONNX model"):
+        export(tmp_path / "m.onnx", tmp_path / "x.onnx")
+
+
 def test_names_of_tensors_are_spelt_out(tmp_path: Path) -> None:
     report = export(convnet(names=("input", f"out{CLEAR}")), tmp_path / "x.onnx", verify=False)
     assert report.contract.score.tensor == r"out\x1b[2J\x1b]0;owned\x07"
