@@ -6,62 +6,22 @@ its transposed convolution strays where a group has several channels.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
 
 from ...runtime.arrays import Array
+from .windows import is_same, lengths, split, window
 
 
-@dataclasses.dataclass(frozen=True)
-class _Window:
-    """A kernel and how it moves, int64 [axes] each; the padding's sign is that of the convolution.
-
-    Attributes:
-        kernel: lengths.
-        stride, dilation: steps of the window, and within it.
-        before, after: padding.
-    """
-
-    kernel: Array
-    stride: Array
-    dilation: Array
-    before: Array
-    after: Array
-
-    @property
-    def reach(self) -> Array:
-        """From a window's first element to its last."""
-        return self.dilation * (self.kernel - 1) + 1
-
-    def taps(self, count: Array) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """The elements of the kernel, and where each meets the longer map in ``count`` windows."""
-        for number, tap in enumerate(np.ndindex(*self.kernel)):
-            first = np.array(tap) * self.dilation
-            end = first + (count - 1) * self.stride + 1
-            yield number, (..., *map(slice, first, end, self.stride))
-
-
-def _split(total: Array, auto_pad: str | None) -> tuple[Array, Array]:
-    """Padding before and after; the odd one is after in SAME_UPPER."""
-    before = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
-    return before, total - before
-
-
-def _lengths(given: Sequence[int] | None, rank: int, usual: int = 1) -> Array:
-    return np.array([usual] * rank if given is None else given, np.int64)
-
-
-def _placed(x: Array, lengths: Array, offset: Array) -> Array:
+def _placed(x: Array, wanted: Array, offset: Array) -> Array:
     """A map [..., axes] of those lengths, zero but for x, which begins at an offset, or before."""
-    size = np.array(x.shape[x.ndim - len(lengths) :])
-    if not offset.any() and (size == lengths).all():
+    size = np.array(x.shape[x.ndim - len(wanted) :])
+    if not offset.any() and (size == wanted).all():
         return x
-    made = np.zeros((*x.shape[: x.ndim - len(lengths)], *lengths), x.dtype)
-    low, high = np.maximum(offset, 0), np.minimum(offset + size, lengths)
+    made = np.zeros((*x.shape[: x.ndim - len(wanted)], *wanted), x.dtype)
+    low, high = np.maximum(offset, 0), np.minimum(offset + size, wanted)
     if (high > low).all():
         target: Any = (..., *map(slice, low, high))
         origin: Any = (..., *map(slice, low - offset, high - offset))
@@ -84,22 +44,15 @@ class Conv(OpRun):
         self, x: Any, w: Any, b: Any = None, auto_pad: str | None = None, dilations: Any = None,
         group: int | None = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
     ) -> tuple[Any]:  # fmt: skip
-        rank, groups = x.ndim - 2, group or 1
-        size, kernel = np.array(x.shape[2:]), np.array(w.shape[2:])
-        before, after = _lengths(pads, 2 * rank, 0).reshape(2, rank)
-        window = _Window(kernel, _lengths(strides, rank), _lengths(dilations, rank), before, after)
-        if (auto_pad or "NOTSET") != "NOTSET":
-            total = np.zeros(rank, np.int64)
-            if auto_pad != "VALID":
-                count = -(-size // window.stride)
-                total = np.maximum((count - 1) * window.stride + window.reach - size, 0)
-            before, after = _split(total, auto_pad)
+        size, groups = np.array(x.shape[2:]), group or 1
+        moving = window(w.shape[2:], strides, dilations)
+        before, after = moving.padding(size, pads, auto_pad)
         padded = _placed(x, size + before + after, before)
-        count = (size + before + after - window.reach) // window.stride + 1
+        count = (size + before + after - moving.reach) // moving.stride + 1
         padded = padded.reshape(x.shape[0], groups, -1, *padded.shape[2:])
         matrices = _matrices(w.reshape(groups, -1, *w.shape[1:]))
         made = np.zeros((x.shape[0], groups, matrices.shape[2], *count), x.dtype)
-        for number, where in window.taps(count):
+        for number, where in moving.taps(count):
             made += _product(matrices[number], padded[where])
         return (_with_bias(made.reshape(x.shape[0], -1, *count), b),)
 
@@ -112,27 +65,24 @@ class ConvTranspose(OpRun):
         group: int | None = 1, kernel_shape: Any = None, output_padding: Any = None,
         output_shape: Any = None, pads: Any = None, strides: Any = None,
     ) -> tuple[Any]:  # fmt: skip
-        rank, groups = x.ndim - 2, group or 1
-        size, kernel = np.array(x.shape[2:]), np.array(w.shape[2:])
-        before, after = _lengths(pads, 2 * rank, 0).reshape(2, rank)
-        window = _Window(kernel, _lengths(strides, rank), _lengths(dilations, rank), before, after)
-        full = (size - 1) * window.stride + window.reach + _lengths(output_padding, rank, 0)
+        size, groups = np.array(x.shape[2:]), group or 1
+        moving = window(w.shape[2:], strides, dilations)
+        full = (size - 1) * moving.stride + moving.reach + lengths(output_padding, len(size), 0)
+        before, after = lengths(pads, 2 * len(size), 0).reshape(2, -1)
+        wanted = full - before - after
         if output_shape is not None:
-            lengths = np.array(output_shape[-rank:])
-            if auto_pad or pads is None:
-                before, _ = _split(full - lengths, auto_pad)
-        elif (auto_pad or "NOTSET").startswith("SAME"):
-            lengths = size * window.stride
-            before, _ = _split(full - lengths, auto_pad)
-        else:
-            lengths = full - before - after
+            wanted = np.array(output_shape[-len(size) :])
+        elif is_same(auto_pad):
+            wanted = size * moving.stride
+        if output_shape is not None or is_same(auto_pad):  # what is given as padding does not count
+            before, _ = split(full - wanted, auto_pad)
         grouped = x.reshape(x.shape[0], groups, -1, *size)
         matrices = _matrices(w.reshape(groups, -1, *w.shape[1:])).swapaxes(-1, -2)
         made = np.zeros((x.shape[0], groups, matrices.shape[2], *full), x.dtype)
-        for number, where in window.taps(size):
+        for number, where in moving.taps(size):
             made[where] += _product(matrices[number], grouped)
         made = made.reshape(x.shape[0], -1, *full)
-        return (_with_bias(_placed(made, lengths, -before), b),)
+        return (_with_bias(_placed(made, wanted, -before), b),)
 
 
 def _matrices(weights: Array) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 from ...runtime.arrays import Array
+from .windows import Window, is_same, window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,15 +22,14 @@ class _Windows:
     """Where the windows of a pool lie, over a map [N, C, ...axes].
 
     Attributes:
-        size, kernel, stride, dilation, before, after: int64 [axes]: lengths of the map and of a
-            window, steps of and within it, padding.
+        size: lengths of the map, int64 [axes], as the others.
+        moving: the window.
+        before, after: padding.
         count: windows along each axis.
     """
 
     size: Array
-    kernel: Array
-    stride: Array
-    dilation: Array
+    moving: Window
     before: Array
     after: Array
     count: Array
@@ -42,45 +42,39 @@ class _Windows:
             fill: what stands where there is none.
             within: what stands in the padding, if that is something else.
         """
-        reach = self.dilation * (self.kernel - 1) + 1
-        end = (self.count - 1) * self.stride + reach
-        padding = np.maximum(np.minimum(self.after, end - self.size - self.before), 0)
-        beyond = np.maximum(end - self.size - self.before - padding, 0)
+        end = (self.count - 1) * self.moving.stride + self.moving.reach
+        missing = np.maximum(end - self.size - self.before, 0)
+        padding = np.minimum(self.after, missing)
         around = [(0, 0), (0, 0), *zip(self.before, padding, strict=True)]
         padded = np.pad(x, around, constant_values=fill if within is None else within)
-        rest = [(0, 0), (0, 0), *((0, int(n)) for n in beyond)]
-        padded = np.pad(padded, rest, constant_values=fill)
+        beyond = [(0, 0), (0, 0), *((0, n) for n in missing - padding)]
+        padded = np.pad(padded, beyond, constant_values=fill)
         axes = tuple(range(2, x.ndim))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(reach), axes)
-        last = (self.count - 1) * self.stride + 1
-        steps = [slice(None, int(e), int(s)) for e, s in zip(last, self.stride, strict=True)]
-        taps = [slice(None, None, int(d)) for d in self.dilation]
+        reach = tuple(self.moving.reach)  # a view, which is twice as fast as a part for each tap
+        windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axes)
+        last = (self.count - 1) * self.moving.stride + 1
+        steps = [slice(None, e, s) for e, s in zip(last, self.moving.stride, strict=True)]
+        taps = [slice(None, None, d) for d in self.moving.dilation]
         windows = windows[(slice(None), slice(None), *steps, *taps)]
         return windows.reshape(*windows.shape[: x.ndim], -1)
 
 
 def _windows(
-    x: Array, kernel_shape: Sequence[int], auto_pad: str | None = None,
-    ceil_mode: int | None = None, dilations: Any = None, pads: Any = None, strides: Any = None,
+    x: Array, kernel_shape: Sequence[int], auto_pad: str | None, ceil_mode: int | None,
+    dilations: Any, pads: Any, strides: Any,
 ) -> _Windows:  # fmt: skip
-    rank, size, kernel = x.ndim - 2, np.array(x.shape[2:]), np.array(kernel_shape)
-    stride, dilation = np.array(strides or [1] * rank), np.array(dilations or [1] * rank)
-    how = auto_pad or "NOTSET"
-    reach = dilation * (kernel - 1) + 1
-    before, after = np.array(pads or [0] * 2 * rank).reshape(2, rank)
-    if how.startswith("SAME"):
-        total = np.maximum((-(-size // stride) - 1) * stride + reach - size, 0)
-        before = total // 2 if how == "SAME_UPPER" else -(-total // 2)
-        after = total - before
-    room = size + before + after - reach
-    count = room // stride + 1
+    size, moving = np.array(x.shape[2:]), window(kernel_shape, strides, dilations)
+    before, after = moving.padding(size, pads, auto_pad)
+    room = size + before + after - moving.reach
+    count = room // moving.stride + 1
     if ceil_mode:  # a window must begin inside the image or the padding before it
-        count = -(-room // stride) + 1
-        count -= (count - 1) * stride >= size + before
-    whole = (kernel >= size + before + after).all() and (dilation == 1).all()
-    if whole and not how.startswith("SAME"):
-        kernel, count = size + before + after, np.ones_like(count)
-    return _Windows(size, kernel, stride, dilation, before, after, count)
+        count = -(-room // moving.stride) + 1
+        count -= (count - 1) * moving.stride >= size + before
+    all_of_it = size + before + after
+    whole = (moving.kernel >= all_of_it).all() and (moving.dilation == 1).all()
+    if whole and not is_same(auto_pad):
+        moving, count = dataclasses.replace(moving, kernel=all_of_it), np.ones_like(count)
+    return _Windows(size, moving, before, after, count)
 
 
 class AveragePool(OpRun):
@@ -135,8 +129,8 @@ class MaxPool(OpRun):
         if len(self.onnx_node.output) == 1:
             return (made,)
         image, channel, *first = np.indices(chosen.shape)
-        taps = np.unravel_index(chosen, where.kernel)
-        each = zip(first, taps, where.stride, where.dilation, where.before, strict=True)
+        moving, taps = where.moving, np.unravel_index(chosen, where.moving.kernel)
+        each = zip(first, taps, moving.stride, moving.dilation, where.before, strict=True)
         inside = [f * s + tap * d - b for f, tap, s, d, b in each]
         if not storage_order:
             return made, np.ravel_multi_index((image, channel, *inside), x.shape, mode="clip")
