@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 import onnx_ir as ir
 
 from ..runtime import contract as schema
@@ -201,8 +200,7 @@ def _verified(
     Raises:
         VerificationError: it does not agree; the file is kept beside a report where that was asked.
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # inf and nan are judged, not warned of
-        parity = compare(model, prepared.original, classifier.module, contract)
+    parity = compare(model, prepared.original, classifier.module, contract)
     found = parity.verification
     contract = dataclasses.replace(contract, verification=found)
     kept = failed_paths(path) if asked.keep_failed and found.outcome != "agrees" else ()

@@ -58,7 +58,7 @@ def network(path: Path, slope: float, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["smooth", "kinks"])
-@pytest.mark.parametrize("slope", [1e-3, 1e-7, 1e-10])
+@pytest.mark.parametrize("slope", [1e-3, 1e-7, 1e-10, 1e-11])
 def test_a_right_gradient_is_told_right(tmp_path: Path, slope: float, kind: str) -> None:
     file = network(tmp_path / "net.onnx", slope, kind)
     report = backlit.export(file, tmp_path / "net.backlit.onnx", maps="gradient")
@@ -79,6 +79,6 @@ def test_a_wrong_gradient_is_still_refused(
         return entry.rule(op, node, g * 1.05)
 
     monkeypatch.setitem(RULES, "GlobalAveragePool", dataclasses.replace(entry, rule=wrong))
-    with pytest.raises(backlit.VerificationError, match=r"disagrees|own rounding"):
+    with pytest.raises(backlit.VerificationError, match="disagrees"):
         backlit.export(file, tmp_path / "net.backlit.onnx", maps="gradient")
     assert not (tmp_path / "net.backlit.onnx").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from backlit.export import export
 from backlit.export.graph.weights import session
-from backlit.export.verify import differences
+from backlit.export.verify import source
 from support import small
 from support.real import SHARED
 
@@ -40,10 +40,10 @@ def test_scores_that_optimisation_moves(
         def run(self, names: Any, feed: Any) -> Any:
             return [1.05 * np.asarray(y) for y in self.inner.run(names, feed)]
 
-    def opened(model: Any, optimise: bool = True) -> Any:
+    def opened(model: Any, optimise: bool = True, exact_integers: bool = False) -> Any:
         return Off(model, optimise) if optimise or moved == "both" else session(model, False)
 
-    monkeypatch.setattr(differences, "session", opened)
+    monkeypatch.setattr(source, "session", opened)
     if moved == "optimised":
         verified = export(small.convnet(), tmp_path / "m.onnx").contract.verification
         assert verified is not None

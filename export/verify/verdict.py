@@ -14,9 +14,10 @@ import numpy as np
 
 from ...runtime.arrays import Array
 from ...runtime.contract import OutputCheck, Verification
-from .differences import Derivatives, apart
+from .differences import Derivatives
 from .measured import Measured
 from .shipped import Shipped
+from .source import apart
 
 AUTOGRAD, DIFFERENCES = "torch.autograd", "finite differences, float64"
 SLOPES = f"{DIFFERENCES}, of the classifier with its ReLUs held to the slopes of the rule"
@@ -54,7 +55,7 @@ class Evidence:
     measured: Measured
     scores: Array
     scores_allowed: float
-    outputs: tuple[OutputCheck, ...]
+    outputs: tuple[OutputCheck, ...] = ()
     lost: tuple[str, ...] = ()
     by_torch: Array | None = None
     derivatives: tuple[Derivatives, ...] = ()
@@ -94,12 +95,13 @@ class Evidence:
         return None if clearest is None else clearest.scale
 
     def worst(self, of: Sequence[str]) -> Array:
-        """For each image the place of the class whose derivatives of those kinds are most off."""
-        errors = np.zeros(self.measured.classes.shape)
+        """For each image the place of the class that is most off, for what the reference knows."""
+        excess = np.zeros(self.measured.classes.shape)
         for d in self.derivatives:
             if d.of in of:
-                errors[d.image] = np.maximum(errors[d.image], np.nan_to_num(d.error, nan=np.inf))
-        return errors.argmax(1)
+                own = np.nan_to_num(d.error, nan=np.inf) / np.maximum(CLEAR * d.noise, TIGHT)
+                excess[d.image] = np.maximum(excess[d.image], own)
+        return excess.argmax(1)
 
     def off(self, of: str) -> bool:
         """Whether derivatives of that kind need the file in float64, to be told from rounding."""
@@ -219,8 +221,9 @@ def _derivatives(e: Evidence, of: str) -> Judged:
         return [], []
     if exact and all((d.error <= np.clip(CLEAR * d.noise, most_exact, most)).all() for d in exact):
         return ([], []) if error <= LARGEST else _far(what, error, LARGEST, e)
-    unsettled = [d for d in (exact or mine) if (CLEAR * d.noise >= d.error).all()]
-    if unsettled:
+    judged = exact or mine
+    unsettled = [d for d in judged if (CLEAR * d.noise >= d.error).all()]
+    if unsettled and not any((d.error > np.maximum(CLEAR * d.noise, most)).any() for d in judged):
         return [], [
             f"the classifier's own rounding is as large as {what}: differences by two steps are "
             f"{max(float(d.noise.max()) for d in unsettled):.1e} apart"

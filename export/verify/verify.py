@@ -22,22 +22,14 @@ from ..graph.weights import Detached, detach
 from ..precision.rounding import rounded
 from ..probes import others, smooth_noise
 from .autograd import ByTorch, autograd
-from .differences import (
-    Derivatives,
-    Source,
-    apart,
-    differences,
-    prepared_source,
-    scores_in_float64,
-    scores_of,
-    source_of,
-)
+from .differences import Derivatives, differences
 from .fixed_slopes import FixedSlopes
 from .kinks import Kept, inputs_of_kinks
 from .measured import File, Measured, in_float64
 from .outputs import check_outputs
 from .reference import expanded
 from .shipped import shipped
+from .source import Source, apart, prepared_source, scores_in_float64, scores_of, source_of
 from .verdict import AUTOGRAD, DIFFERENCES, SLOPES, Evidence, agreement, alive, awake_on, verdict
 
 SCORES = 1e-3  # largest difference over largest score
@@ -120,6 +112,7 @@ def must_agree(found: Verification, kept: Sequence[Path] = ()) -> None:
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # inf and nan are judged, not warned of
 def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) -> Parity:
     """Compare a Backlit graph with its source, whatever comes out.
 
@@ -150,7 +143,6 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
     scores, allowed = _scores(own, torch_says, measured, contract, half)
     evidence = Evidence(
         reference, half, tried, measured, scores, allowed,
-        outputs=(),
         lost=tuple(file.lost),
         by_torch=by_torch,
     )  # fmt: skip
