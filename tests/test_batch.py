@@ -70,7 +70,8 @@ def lively(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     ("name", "how", "old"),
     [("vit", "dynamo", 1), ("vit", "TorchScript", 1), ("vit", "TorchScript", 2),
      pytest.param("swin", "dynamo", 2, marks=pytest.mark.slow), ("swin", "TorchScript", 1),
-     ("lstm", "dynamo", 1), ("lstm", "TorchScript", 1)],
+     ("lstm", "dynamo", 1), pytest.param("lstm", "dynamo", 2, marks=pytest.mark.slow),
+     ("lstm", "TorchScript", 1)],
 )  # fmt: skip
 def test_fixed_batch(name: str, how: str, old: int, tmp_path: Path) -> None:
     model, example = lively(MODELS[name]), torch.randn(old, 3, SIZE, SIZE)

@@ -11,7 +11,6 @@ import pytest
 from backlit.export.autodiff.ops import Ops
 from backlit.export.autodiff.registry import RULES, Entry
 from backlit.export.graph.values import args
-from support.slow import some_slow
 
 from benchmarks.oracle import run as oracle
 from benchmarks.oracle.cases import Case, collect
@@ -31,7 +30,7 @@ def cases() -> dict[str, list[Case]]:
     return {name: found[:EACH] for name, found in chosen.items() if name not in SLOW}
 
 
-@pytest.mark.parametrize("part", some_slow(range(PARTS), {0, 1, 3}))  # a minute each
+@pytest.mark.parametrize("part", range(PARTS))
 def test_gradients_of_onnx_s_own_cases(part: int) -> None:
     mine = [
         c for name, cs in cases().items() if zlib.crc32(name.encode()) % PARTS == part for c in cs

@@ -33,28 +33,30 @@ WIDER: list[dict[str, Any]] = [
 ]
 
 
+def along(window: dict[str, Any], dims: int) -> dict[str, Any]:
+    """A window of three axes along the first of them."""
+    made = {k: v if k == "auto_pad" else v[:dims] for k, v in window.items()}
+    if "pads" in window:
+        made["pads"] = [*window["pads"][:dims], *window["pads"][3 : 3 + dims]]
+    return made
+
+
 def agree(model: onnx.ModelProto, feed: dict[str, Array]) -> None:
     """In float64, and as near to ONNX Runtime's float32 as that can be."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        expected = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        ).run(None, feed)
-    except Exception:  # it has no kernel
-        return
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    expected = session.run(None, feed)
     evaluator = Evaluator(detach(ir.serde.deserialize_model(model)))
     double = {n: x.astype(np.float64) if x.dtype.kind == "f" else x for n, x in feed.items()}
     for found, wanted in zip(evaluator.run(None, double), expected, strict=True):
         if wanted.dtype.kind == "f":
             assert found.dtype == np.float64
             size = float(np.abs(wanted).max(initial=1e-9))
-            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4 * size)
+            np.testing.assert_allclose(found, wanted, rtol=3e-6, atol=3e-6 * size)
         else:
             np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("op", sorted({c.op for c in CASES}))
+@pytest.mark.parametrize("op", sorted({c.op for c in CASES} - {"Cast"}))  # to float32, it rounds
 def test_no_operator_of_the_rules_strays(op: str) -> None:
     """A false alarm of verification, or a traceback, where one did."""
     for made in CASES:
@@ -87,11 +89,8 @@ def test_where_maxima_are(column_major: int, window: dict[str, Any]) -> None:
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
 def test_convolution(dims: int, groups: int, window: dict[str, Any]) -> None:
-    made = {k: v if k == "auto_pad" else v[:dims] for k, v in window.items() if k != "pads"}
-    if "pads" in window:
-        made["pads"] = [*window["pads"][:dims], *window["pads"][3 : 3 + dims]]
     one = case("Conv", (2, 4, *SIZE[:dims]), Draw((8, 4 // groups, *KERNEL[:dims])),
-               Draw((8,)), group=groups, **made)  # fmt: skip
+               Draw((8,)), group=groups, **along(window, dims))  # fmt: skip
     agree(one.model(np.float32), one.feed(np.float32))
 
 
@@ -99,11 +98,8 @@ def test_convolution(dims: int, groups: int, window: dict[str, Any]) -> None:
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("window", [*WINDOWS, *WIDER], ids=str)
 def test_transposed_convolution(dims: int, groups: int, window: dict[str, Any]) -> None:
-    made = {k: v if k == "auto_pad" else v[:dims] for k, v in window.items() if k != "pads"}
-    if "pads" in window:
-        made["pads"] = [*window["pads"][:dims], *window["pads"][3 : 3 + dims]]
     one = case("ConvTranspose", (2, 4, *SIZE[:dims]), Draw((4, 3, *KERNEL[:dims])),
-               Draw((3 * groups,)), group=groups, **made)  # fmt: skip
+               Draw((3 * groups,)), group=groups, **along(window, dims))  # fmt: skip
     agree(one.model(np.float32), one.feed(np.float32))
 
 

@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from support import labelled, small
 from support.linear_file import write_linear_file
+from support.slow import some_slow
 
 SIDE = 24
 CLASSES = 5
@@ -195,10 +196,9 @@ def test_a_classifier_without_weights_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "squeezenet1_1_logits_fp32",
-        pytest.param("mobilenetv2_1.0_224_deq", marks=pytest.mark.slow),
-    ],
+    some_slow(
+        ["squeezenet1_1_logits_fp32", "mobilenetv2_1.0_224_deq"], {"mobilenetv2_1.0_224_deq"}
+    ),
 )
 def test_gradient_changes_and_guided_does_not(name: str, shared: Path, tmp_path: Path) -> None:
     manifest = json.loads((shared / "manifest.json").read_text())
@@ -553,7 +553,11 @@ def test_a_wrong_gradient_is_reported_and_exits_3(made: Path, tmp_path: Path) ->
         ([], 2, "SOURCE"),
         (["--report", "r"], 2, "--report needs --images"),
         (["small.onnx", "--images", "set"], 2, "go with --report"),
-        (["--report", "r", "--weights", "x", "--images", "set"], 2, "--constant go with SOURCE"),
+        (
+            ["--report", "r", "--weights", "x", "--images", "set"],
+            2,
+            "--weights and --constant go with SOURCE",
+        ),
         (["--report", "r", "--limit", "0", "--images", "set"], 2, "--limit"),
         (["--report", "r", "--images", "nowhere.png"], 1, "not one image"),
         (["--report", "small.onnx/r", "--images", "set"], 1, "cannot be made"),

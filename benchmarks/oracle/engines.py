@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from backlit.export.verify.pools import MaxPool
+from backlit.export.verify.reference import OWN
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from benchmarks.oracle.cases import Array, Case, frozen, is_float, retyped
 
@@ -66,26 +66,10 @@ def close(found: Any, expected: Array, tolerance: float) -> bool:
     return bool(np.abs(wide(found) - expected).max() <= 10 * tolerance * size)
 
 
-class LpNormalization(OpRun):
-    """x / ||x||_p; onnx's own leaves the absolute value out."""
-
-    def _run(self, x: Any, axis: int, p: int) -> tuple[Any]:
-        return (x / np.linalg.norm(x, p, axis, keepdims=True),)
-
-
-class Erf(OpRun):
-    """The error function in the type it is given; onnx's own computes in float32."""
-
-    def _run(self, x: Any) -> tuple[Any]:
-        return (np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype),)
-
-
 def evaluator(model: onnx.ModelProto) -> Run:
-    """Run a model in onnx's reference evaluator."""
-    names, engine = (
-        [v.name for v in model.graph.output],
-        ReferenceEvaluator(model, new_ops=[Erf, LpNormalization]),
-    )
+    """Run a model in onnx's reference evaluator, with what verification mends of it."""
+    names = [v.name for v in model.graph.output]
+    engine = ReferenceEvaluator(model, new_ops=[*OWN, MaxPool])
 
     def run(feed: dict[str, Array]) -> dict[str, Array]:
         with np.errstate(all="ignore"):
