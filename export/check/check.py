@@ -29,6 +29,7 @@ from ...runtime.backend.models import model_error
 from ...runtime.backend.ort import build_name, onnxruntime
 from ...runtime.backend.providers.table import PROVIDERS
 from ...runtime.errors import BacklitError, ModelError
+from ..graph.protos import as_text
 from ..graph.sound import checked, quiet, readable, unreadable, unsound
 from . import tensorrt_rules as tensorrt
 from .tensorrt_rules import Refused
@@ -223,6 +224,7 @@ def _load(path: Path) -> ir.Model:
         raise ModelError(f"{path} does not exist, or is no file.", "check the path.")
     with readable(path), quiet():
         proto = onnx.load(path, load_external_data=False)
+        as_text(proto)
         if not proto.graph.node:
             raise unreadable(path, "it holds no graph")
         if (wrong := unsound(proto)) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import onnx
+from google.protobuf.message import Message
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -14,6 +15,34 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         for attribute in node.attribute:
             for part in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 yield from graphs(part)
+
+
+def as_text(message: Message) -> None:
+    """Make text of every string in a model, whatever bytes are in its place.
+
+    protobuf lets them through: names and notes in GBK or Latin-1, which ONNX Runtime reads and
+    onnx-ir cannot write.
+    """
+    for field in message.DESCRIPTOR.fields:
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        value = getattr(message, field.name)
+        if isinstance(value, bytes):
+            setattr(message, field.name, _escaped(value))
+        elif isinstance(value, Message):
+            if message.HasField(field.name):
+                as_text(value)
+        elif not isinstance(value, str):
+            for number, one in enumerate(value):
+                if isinstance(one, bytes):
+                    value[number] = _escaped(one)
+                elif isinstance(one, Message):
+                    as_text(one)
+
+
+def _escaped(text: bytes) -> str:
+    r"""Bytes that should be UTF-8, what is none of it as ``\xd6``."""
+    return text.decode("utf-8", "backslashreplace")
 
 
 def with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -81,27 +81,13 @@ def unsound(proto: onnx.ModelProto) -> str | None:
         proto: as it was read; its external data may be elsewhere, and is not looked at.
     """
     for node in _nodes(proto):
-        # protobuf gives bytes for what is no UTF-8.
-        if any(isinstance(name, bytes) for name in _names(node)):
-            return f"a name of {node.op_type!a} {node.name!a} is no UTF-8"
         for attribute in node.attribute:
             if not attribute.name or attribute.type == onnx.AttributeProto.UNDEFINED:
                 return f"an attribute of {node.op_type} {node.name!r} has no name or no type"
-    values = (*proto.graph.input, *proto.graph.output, *proto.graph.value_info)
-    if any(isinstance(value.name, bytes) for value in values):
-        return "the name of an input or output is no UTF-8"
     for tensor in _tensors(proto):
-        if isinstance(tensor.name, bytes):
-            return f"the name of the tensor {tensor.name!r} is no UTF-8"
         if (wrong := _wrong(tensor)) is not None:
             return f"the tensor {tensor.name!r} {wrong}"
     return None
-
-
-def _names(node: onnx.NodeProto) -> Iterator[object]:
-    yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-    for attribute in node.attribute:
-        yield attribute.name
 
 
 def _wrong(tensor: onnx.TensorProto) -> str | None:

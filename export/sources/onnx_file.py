@@ -15,7 +15,7 @@ from onnx.external_data_helper import load_external_data_for_tensor
 
 from ...runtime.contract import KEY
 from ...runtime.errors import ModelError
-from ..graph.protos import graphs
+from ..graph.protos import as_text, graphs
 from ..graph.sound import checked, nbytes, quiet, readable, unreadable, unsound
 from ..graph.weights import detach, inside, through
 from .classifier import Classifier
@@ -38,6 +38,7 @@ def from_file(path: Path) -> Classifier:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own
         raise unreadable(path, error) from error
+    as_text(proto)
     _refuse_unsound(proto, path)
     beside = _external_files(proto, path)
     folder = _behind_links(proto, path, beside)
@@ -63,6 +64,7 @@ def from_memory(model: onnx.ModelProto | ir.Model) -> Classifier:
         return _mended(model)
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
+    as_text(proto)
     _refuse_unsound(proto, "the model")
     _external_files(proto, Path("the model"))
     _read_inner(proto, Path())
