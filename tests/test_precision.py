@@ -16,7 +16,7 @@ from backlit.export.cli.export import export as export_command
 from backlit.export.graph.weights import detach, session
 from backlit.export.precision.cut import FOREVER, Network
 from backlit.export.precision.rounding import rounded
-from backlit.runtime.errors import OptionError
+from backlit.runtime.errors import OptionError, VerificationError
 from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -187,6 +187,18 @@ def test_tiny_and_huge_gradients_survive(factor: float, tmp_path: Path) -> None:
         assert np.abs(exact).max() < 2.0**-24  # nothing of it in float16, had it not been scaled
     assert np.isfinite(narrow).all()
     assert (cosines(exact, narrow) > 0.9995).all()
+
+
+def test_gradients_beyond_float32_are_left_as_they_are(tmp_path: Path) -> None:
+    model = convnet()
+    for tensor in model.graph.initializer:
+        if tensor.name in ("w", "v"):
+            large = numpy_helper.to_array(tensor) * np.float32(1e25)
+            tensor.CopyFrom(numpy_helper.from_array(large, tensor.name))
+    report = export(model, tmp_path / "x.onnx", precision="fp16", verify=False)
+    assert report.contract.precision == "float16"
+    with pytest.raises(VerificationError, match="nothing was measured"):
+        export(model, tmp_path / "y.onnx", precision="fp16")
 
 
 def test_weights_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,9 @@ DECIDED = """turn (int64 i, bool go, float[N,4,12,12] h) => (bool go_on, float[N
 <float one = {1.0}> {
   h1 = Tanh(h)  m = ReduceMax<keepdims = 0>(h1)  go_on = Less(m, one)
 }"""
+SAME = """turn (int64 i, bool go, float[N,4,12,12] h) => (bool go_on, float[N,4,12,12] h1) {
+  h1 = Identity(h)  go_on = Identity(go)
+}"""
 ROWS = """turn (float[N,4,12] h, float[N,4,12] x) => (float[N,4,12] h1, float[N,4,12] y) {
   s = Add(h, x)  h1 = Tanh(s)  y = Mul(h1, x)
 }"""
@@ -168,6 +171,20 @@ def test_loops_of_constant_turns_are_written_out(
     assert verified.scores_relative < 1e-5
     made = {node.op_type for node in onnx.load(tmp_path / "out.backlit.onnx").graph.node}
     assert not made & {"Loop", "Scan"}
+
+
+def test_a_loop_without_types_that_makes_no_turn_passes_on_what_it_is_given(tmp_path: Path) -> None:
+    model = of_a_loop(looped(SAME, 3))
+    model.opset_import[0].version = 23
+    for tensor in model.graph.initializer:
+        if tensor.name == "go":
+            tensor.CopyFrom(numpy_helper.from_array(np.array(False), "go"))
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    for value in (*loop.attribute[0].g.input[2:], *loop.attribute[0].g.output[1:]):
+        value.ClearField("type")
+    verified = export(model, tmp_path / "out.backlit.onnx").contract.verification
+    assert verified is not None
+    assert verified.outcome == "agrees"
 
 
 @pytest.mark.parametrize(

@@ -148,14 +148,14 @@ def _run(model: Detached, contract: Contract, optimise: bool) -> tuple[Array, Ar
     return gradient.reshape(index.size, -1).astype(np.float64), scores
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # inf or NaN is not near
 def _rounding(expected: tuple[Array, Array], model: ir.Model, contract: Contract) -> Rounding:
     """How far a lowered graph is from the one that it was made of, every tensor rounded."""
     right, scores = expected
     gradient, rounded_scores = _run(detach(rounded(model)), contract, optimise=False)
     lengths = np.linalg.norm(right, axis=1) * np.linalg.norm(gradient, axis=1)
     cosines = (right * gradient).sum(1) / np.maximum(lengths, 1e-300)
-    with np.errstate(invalid="ignore", divide="ignore"):  # inf or NaN is not near
-        off = np.abs(scores - rounded_scores).max() / np.abs(scores).max()
+    off = np.abs(scores - rounded_scores).max() / np.abs(scores).max()
     return Rounding(float(np.median(cosines)), float(cosines.min()), float(off))
 
 

@@ -91,7 +91,10 @@ def scaled(model: ir.Model, ranges: dict[str, Range]) -> dict[str, Range]:
     """
     graph = model.graph
     linear, entries = gradients(graph)
-    moved = {str(v.name): ranges[str(v.name)] for v in linear if v.name in ranges}
+    moved = {
+        str(v.name): ranges[str(v.name)] for v in linear
+        if v.name in ranges and math.isfinite(ranges[str(v.name)][1])
+    }  # fmt: skip
     touched = [
         moved[str(v.name)] for v in linear
         if v.name in moved and any(n.op_type in PRODUCTS for n in (v.producer(), *users_of(v)) if n)

@@ -51,7 +51,7 @@ def unroll(model: ir.Model) -> bool:
             new = op.Identity(new)
             name, old.name = old.name, f"{old.name}/whole"
             old.replace_all_uses_with(new, replace_graph_outputs=True)
-            new.name, new.dtype, new.shape = name, old.dtype, old.shape
+            new.name, new.type, new.shape = name, old.type, old.shape
         model.graph.remove(found, safe=True)
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
         model.graph.sort()
