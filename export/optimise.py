@@ -10,7 +10,7 @@ from onnx_ir.passes import common as passes
 
 from .graph.rewrites import PORTABLE
 from .graph.weights import detach
-from .prepare.normalise import fold_constants
+from .prepare.normalise import fold_constants, share
 
 _MEET = frozenset({"Add", "Div", "Mul", "Sub", "Where"})
 
@@ -28,8 +28,7 @@ def optimise(model: ir.Model, on: Collection[str] = PORTABLE) -> None:
     if "fold-constants" in on:
         fold_constants(model)
     if "share" in on:
-        passes.CommonSubexpressionEliminationPass()(model)
-        passes.DeduplicateInitializersPass()(model)
+        share(model)
     passes.RemoveUnusedNodesPass()(model)
     if "equal-ranks" in on:
         _equal_ranks(model)

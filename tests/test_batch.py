@@ -14,6 +14,7 @@ import onnxruntime as ort
 import pytest
 import torch
 from backlit.export import export
+from backlit.runtime.errors import ModelError
 from onnx import TensorProto, helper, numpy_helper
 from support import zoo
 
@@ -66,16 +67,9 @@ def lively(make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     return model
 
 
-@pytest.mark.parametrize(
-    ("name", "how", "old"),
-    [("vit", "dynamo", 1), ("vit", "TorchScript", 1), ("vit", "TorchScript", 2),
-     pytest.param("swin", "dynamo", 2, marks=pytest.mark.slow), ("swin", "TorchScript", 1),
-     ("lstm", "dynamo", 1), pytest.param("lstm", "dynamo", 2, marks=pytest.mark.slow),
-     ("lstm", "TorchScript", 1)],
-)  # fmt: skip
-def test_fixed_batch(name: str, how: str, old: int, tmp_path: Path) -> None:
-    model, example = lively(MODELS[name]), torch.randn(old, 3, SIZE, SIZE)
-    file = tmp_path / "fixed.onnx"
+def as_autograd(model: torch.nn.Module, example: torch.Tensor, how: str, folder: Path) -> None:
+    """A file made with the example's batch, and exported: right for three images."""
+    file = folder / "fixed.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if how == "dynamo":
@@ -84,10 +78,10 @@ def test_fixed_batch(name: str, how: str, old: int, tmp_path: Path) -> None:
             written = io.BytesIO()
             torch.onnx.export(model, (example,), written, dynamo=False, opset_version=17)
             file.write_bytes(written.getvalue())
-    assert onnx.load(file).graph.input[0].type.tensor_type.shape.dim[0].dim_value == old
-    export(file, tmp_path / "m.onnx", input="float32", maps="gradient")  # verifies, too
+    assert onnx.load(file).graph.input[0].type.tensor_type.shape.dim[0].dim_value == len(example)
+    export(file, folder / "m.onnx", input="float32", maps="gradient")  # verifies, too
     image = np.random.default_rng(0).standard_normal((3, 3, SIZE, SIZE)).astype(np.float32)
-    session = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(folder / "m.onnx", providers=["CPUExecutionProvider"])
     classes = np.array([[0, 1], [2, 3], [4, 0]])
     feed = {"image": image, "class_index": classes}
     scores, gradient = session.run(["scores", "gradient"], feed)
@@ -98,6 +92,75 @@ def test_fixed_batch(name: str, how: str, old: int, tmp_path: Path) -> None:
         total = right[range(3), classes[:, k]].sum()
         (expected,) = torch.autograd.grad(total, x, retain_graph=True)
         np.testing.assert_allclose(gradient[:, k], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "old"),
+    [("vit", "dynamo", 1), ("vit", "TorchScript", 1), ("vit", "TorchScript", 2),
+     pytest.param("swin", "dynamo", 2, marks=pytest.mark.slow), ("swin", "TorchScript", 1),
+     ("lstm", "dynamo", 1), pytest.param("lstm", "dynamo", 2, marks=pytest.mark.slow),
+     ("lstm", "TorchScript", 1)],
+)  # fmt: skip
+def test_fixed_batch(name: str, how: str, old: int, tmp_path: Path) -> None:
+    as_autograd(lively(MODELS[name]), torch.randn(old, 3, SIZE, SIZE), how, tmp_path)
+
+
+class Tokens(torch.nn.Module):
+    """Tokens of an image, of which indices choose or replace some."""
+
+    def __init__(self, take: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.take = take
+        self.cut = torch.nn.Conv2d(3, 8, 8, 8)
+        self.head = torch.nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.cut(x).flatten(2).transpose(1, 2).tanh()
+        result: torch.Tensor = self.head(self.take(tokens, torch.arange(x.shape[0])))
+        return result
+
+
+def put(tokens: torch.Tensor, where: Any, value: Any) -> torch.Tensor:
+    changed = tokens.clone()
+    changed[where] = value
+    return changed.mean(1)
+
+
+def rows(tokens: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    n, length, width = tokens.shape
+    places = (image[:, None] * length + torch.tensor([3, 0, 5])).flatten()
+    return tokens.reshape(-1, width)[places].reshape(n, 3, width).mean(1)
+
+
+TAKES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "one of each image": lambda t, image: t[image, torch.zeros_like(image)],
+    "several of each image": lambda t, image: t[image[:, None], torch.tensor([[2, 0]])].mean(1),
+    "rows of all images": rows,
+    "the greatest": lambda t, image: t[image, t.sum(-1).argmax(1)],
+    "the greatest three": lambda t, image: torch.gather(
+        t, 1, t.norm(dim=-1).topk(3, 1).indices[..., None].expand(-1, -1, 8)
+    ).mean(1),
+    "elements": lambda t, image: torch.gather(
+        t, 1, torch.full_like(t[:, :1], 3, dtype=torch.int64)
+    )[:, 0],
+    "one put to zero": lambda t, image: put(t, (image, torch.zeros_like(image)), 0.0),
+    "one replaced": lambda t, image: put(t, (slice(None), 0), t[:, 1]),
+    "one scattered": lambda t, image: torch.scatter(
+        t, 1, torch.zeros_like(t[:, :1], dtype=torch.int64), torch.ones_like(t[:, :1])
+    ).mean(1),
+}
+
+
+@pytest.mark.parametrize("old", [1, 2])
+@pytest.mark.parametrize("name", TAKES)
+def test_indices_that_hold_the_batch(name: str, old: int, tmp_path: Path) -> None:
+    model = lively(lambda: Tokens(TAKES[name]))
+    example = torch.randn(old, 3, SIZE, SIZE)
+    if old == 2 and name == "the greatest":  # computed, with the first image's length in it
+        with pytest.raises(ModelError):
+            as_autograd(model, example, "TorchScript", tmp_path)
+        return
+    as_autograd(model, example, "TorchScript", tmp_path)
 
 
 def test_constants_that_hold_the_batch(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def length(value: ir.Value, axis: int) -> int:
     if found is None:
         raise ModelError(
             f"axis {axis} of {value.name!r}, {list(shape_of(value))}, has no fixed length.",
-            "pin the image with --size HEIGHTxWIDTH; cutting up the batch is not supported.",
+            "pin the image with --size HEIGHTxWIDTH, or export the classifier with a batch of one "
+            "image: cutting up the batch is not supported.",
         )
     return found
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..graph.values import attribute
+from . import indexed  # has mends
 from .walk import MARK, SHAPED_AS_INPUT, Dims, Walk, follows, mends, with_batch
 
 
@@ -121,38 +122,6 @@ def split(walk: Walk, node: ir.Node, dims: Dims) -> None:
         walk.becomes(node, "Identity")
 
 
-@mends("Gather", always=True)
-def gather(walk: Walk, node: ir.Node, dims: Dims) -> None:
-    """From a flat tensor, the same elements of every image (PyTorch's as_strided).
-
-    indices[n, ...] = n k + place[...], k elements per image: the places of [N, k], and a Reshape
-    where they are all its elements in their order. With k = 1 it takes the whole batch.
-    """
-    axis = walk.axis(node.inputs[0])
-    if axis != 0 or attribute(node, "axis", 0) % len(dims) or 0 in dims:
-        return
-    per = dims[0] // MARK
-    counts = (2, 3) if walk.whole == MARK else (walk.old,)
-    found = [walk.at(node.inputs[1], n) for n in counts]
-    places = None
-    for n, indices in zip(counts, found, strict=True):
-        if indices is None or not indices.ndim or len(indices) != n or not indices.size:
-            return
-        place = indices % (n * per) - per * np.arange(n).reshape(-1, *[1] * (indices.ndim - 1))
-        places = place[0] if places is None else places
-        if place.shape[1:] != places.shape or (place != places).any():
-            return
-    if places is None or places.min() < 0 or places.max() >= per:
-        return
-    rest = dims[1:]
-    if np.array_equal(places.ravel(), np.arange(per)):
-        walk.becomes(node, "Reshape", np.array([-1, *places.shape, *rest]))
-        return
-    rows = walk.emitted(walk.op.Reshape(node.inputs[0], [-1, per, *rest]))
-    node.replace_input_with(0, rows)
-    walk.becomes(node, "Gather", places, axis=1)
-
-
 @mends("LSTM", "GRU", "RNN")
 def recurrent(walk: Walk, node: ir.Node, dims: Dims) -> None:
     """Initial states [directions, batch, hidden]."""
@@ -161,4 +130,4 @@ def recurrent(walk: Walk, node: ir.Node, dims: Dims) -> None:
             walk.put(node, i, walk.repeated(state, 1))
 
 
-__all__ = ["SHAPED_AS_INPUT", "fold_shapes", "with_batch"]
+__all__ = ["SHAPED_AS_INPUT", "fold_shapes", "indexed", "with_batch"]

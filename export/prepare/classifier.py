@@ -76,6 +76,7 @@ def prepare(
         return image, model.graph.outputs[0]
 
     model, (image, found) = normalise.settle(model, locate)
+    normalise.share(model)  # before feature maps are named: one of two equal ones goes
     choice = dataclasses.replace(chosen[0], scores=found) if chosen else Choice(found)
     without_nan(model)
     without_chance(model)

@@ -109,6 +109,12 @@ def fold_constants(model: ir.Model) -> None:
     passes.RemoveUnusedNodesPass()(model)
 
 
+def share(model: ir.Model) -> None:
+    """Compute once what several nodes compute, and keep once what several weights are."""
+    passes.CommonSubexpressionEliminationPass()(model)
+    passes.DeduplicateInitializersPass()(model)
+
+
 def infer_shapes(model: ir.Model, known: Mapping[ir.Value, list[int]] | None = None) -> None:
     """Set the shape of every tensor: numbers, or a symbol where it depends on a dynamic dimension.
 

@@ -129,7 +129,7 @@ class Walk:
         """Give a node another constant (or tensor) for an input."""
         made = self.op.const(np.asarray(value)) if not isinstance(value, ir.Value) else value
         node.replace_input_with(index, made)
-        self._seed(made)
+        self.seed(made)
         self.changed = True
 
     def becomes(self, node: ir.Node, op_type: str, *inputs: Any, **attributes: int) -> None:
@@ -148,7 +148,7 @@ class Walk:
         if node is not None:
             for x in node.inputs:
                 if x is not None:
-                    self._seed(x)
+                    self.seed(x)
             self._infer(node)
         return value
 
@@ -161,6 +161,7 @@ class Walk:
         parts = [np.array([1] * axis), n, np.array([1] * (len(dims) - axis - 1))]
         target = self.op.Concat(*(p for p in parts if isinstance(p, ir.Value) or len(p)), axis=0)
         result: ir.Value = self.op.Expand(value, target)
+        result.dtype = ir.DataType(dtype)
         self._types[result] = _type(dtype, [*dims[:axis], MARK, *dims[axis + 1 :]])
         return result
 
@@ -173,14 +174,15 @@ class Walk:
                     dims[0] = MARK
                 self._types[value] = _type(int(value.dtype), dims)
         for value in self._model.graph.initializers.values():
-            self._seed(value)
+            self.seed(value)
         for node in list(self._model.graph):
             batched = next((x for x in node.inputs if self.axis(x) is not None), None)
             if batched is not None and node.op_type in self._mends:
                 self._mends[node.op_type](self, node, self.dims(batched) or [])
             self._infer(node)
 
-    def _seed(self, value: ir.Value) -> None:
+    def seed(self, value: ir.Value) -> None:
+        """Take in the shape and the value of a constant."""
         tensor = value.const_value
         if tensor is not None and value not in self._types:
             shape = [int(d) for d in tensor.shape]  # type: ignore[arg-type]
@@ -240,7 +242,7 @@ class Walk:
             made = ir.val(name, const_value=ir.tensor(value, name=name))
             self._model.graph.register_initializer(made)
             y.replace_all_uses_with(made)
-            self._seed(made)
+            self.seed(made)
             self.changed = True
 
 

@@ -13,8 +13,9 @@ from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Score
 from ...runtime.errors import VerificationError
 from ..graph.protos import with_outputs
-from ..graph.weights import Detached, detach, session
+from ..graph.weights import Detached, attach, detach, session
 from ..prepare.classifier import prepare
+from ..prepare.normalise import share
 from ..probes import preprocessed
 from .measured import Measured
 from .reference import Evaluator
@@ -76,8 +77,11 @@ def source_of(model: ir.Model, contract: Contract, taps: Sequence[str]) -> Sourc
     Raises:
         VerificationError: it is not that classifier.
     """
-    detached, tensor, spec = detach(model), contract.score.tensor, contract.image
-    single = with_outputs(detached.proto, [tensor])
+    whole, tensor, spec = detach(model), contract.score.tensor, contract.image
+    shared = attach(with_outputs(whole.proto, [tensor]), whole.weights)
+    share(shared)  # as export does: a feature map is all of what is computed twice
+    detached = detach(shared)
+    single = detached.proto
     weights = {t.name for t in single.graph.initializer}
     image = next((v for v in single.graph.input if v.name not in weights), None)
     dims = [] if image is None else [d.dim_value for d in image.type.tensor_type.shape.dim]
@@ -91,9 +95,7 @@ def source_of(model: ir.Model, contract: Contract, taps: Sequence[str]) -> Sourc
             "give the classifier that was exported.",
         )
     has = tuple(t for t in taps if t in made)
-    return Source(
-        detached.replace(single), image.name, max(dims[0], 1), not fits[0], has, contract.score
-    )
+    return Source(detached, image.name, max(dims[0], 1), not fits[0], has, contract.score)
 
 
 def prepared_source(

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from . import placement
+from .ort import FATAL, usual_severity
 from .provider import Provider
 
-_FATAL, _WARNING = 4, 2
 _LOCK = threading.Lock()
 
 
@@ -40,7 +40,7 @@ def create(
         written: where the optimised graph goes, for who wants to look at it.
     """
     settings = ort.SessionOptions()
-    settings.log_severity_level = _FATAL  # errors arrive as exceptions; stderr is the user's
+    settings.log_severity_level = FATAL  # errors arrive as exceptions; stderr is the user's
     if threads is not None:
         settings.intra_op_num_threads = threads
     if isinstance(model, bytes) and path is not None:
@@ -70,12 +70,11 @@ def create(
 def quiet(ort: Any) -> Iterator[None]:
     """Nothing on stderr from ONNX Runtime's default logger, where failures to load a provider go.
 
-    A session's own settings do not reach it. There is no getter, so what was set is taken to be
-    ONNX Runtime's default.
+    A session's own settings do not reach it.
     """
     with _LOCK:
-        ort.set_default_logger_severity(_FATAL)
+        ort.set_default_logger_severity(FATAL)
         try:
             yield
         finally:
-            ort.set_default_logger_severity(_WARNING)
+            ort.set_default_logger_severity(usual_severity())

@@ -11,6 +11,24 @@ SWAP = "pip uninstall -y onnxruntime onnxruntime-gpu onnxruntime-openvino, then 
 """Builds of ONNX Runtime all own the module onnxruntime, so one goes before another comes."""
 
 
+FATAL, _WARNING = 4, 2
+_hushed = False
+
+
+def hush() -> None:
+    """From now on nothing of ONNX Runtime's default logger in this process.
+
+    For a command, whose stderr is its own: what fails in an operator comes as an exception, too.
+    """
+    global _hushed
+    _hushed = True
+
+
+def usual_severity() -> int:
+    """How loud ONNX Runtime's default logger is: there is no getter, so its own default."""
+    return FATAL if _hushed else _WARNING
+
+
 def onnxruntime() -> Any:
     """The onnxruntime module.
 
@@ -31,6 +49,8 @@ def onnxruntime() -> Any:
             "each other and one was removed.",
             SWAP + "'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]').",
         )
+    if _hushed:
+        ort.set_default_logger_severity(FATAL)
     return ort
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from ..backend.ort import hush
 from ..errors import BacklitError, BacklitWarning, OutputError, no_exporter, no_opencv
 from ..text import plain
 from .voice import Voice, options, say_error
@@ -97,6 +98,7 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors for people become a message on stderr and an exit code."""
+        hush()
         with Voice(ctx) as voice:
             voice.obey()
             return self._invoke(ctx)
