@@ -21,6 +21,7 @@ from backlit.export.verify.grid_sample import GridSample
 from backlit.export.verify.outputs import ranked
 from backlit.runtime.cli import main
 from backlit.runtime.contract import KEY, Contract
+from backlit.runtime.errors import BacklitWarning
 from click.testing import CliRunner
 from onnx import numpy_helper
 from support import small
@@ -289,6 +290,38 @@ def test_right_gradients_are_not_accused(kind: str, tmp_path: Path) -> None:
     assert found.outcome == "agrees"
     assert found.relative_l2 is not None
     assert found.relative_l2 < 1e-4
+
+
+class Straight(torch.autograd.Function):
+    """A ReLU that passes half of every gradient, as a straight-through estimator might."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *g: torch.Tensor) -> torch.Tensor:
+        return g[0] / 2
+
+
+class Estimated(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(3, 8, 3, 2), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.head(Straight.apply(self.first(x)).mean((2, 3)))
+        return result
+
+
+def test_a_backward_of_the_modules_own_is_told_of(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.warns(BacklitWarning, match="backward is not the derivative of its forward"):
+        report = backlit.export(Estimated(), tmp_path / "x.onnx", size=(16, 16))
+    verified = report.contract.verification
+    assert verified is not None
+    assert verified.outcome == "agrees"
+    assert verified.reference == "finite differences, float64"
 
 
 @pytest.mark.parametrize("align", [0, 1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import onnx_ir as ir
 
 from ...runtime.arrays import Array
 from ...runtime.contract import Contract, Verification
-from ...runtime.errors import VerificationError
+from ...runtime.errors import BacklitWarning, VerificationError
 from ..graph.weights import Detached, detach
 from ..precision.rounding import rounded
 from ..probes import others, smooth_noise
@@ -154,7 +155,18 @@ def compare(model: ir.Model, source: ir.Model, module: Any, contract: Contract) 
         alone = any(node.op_type == "DynamicQuantizeLinear" for node in detached.proto.graph.node)
         ran = shipped(detached, contract, measured, alone)
         evidence = dataclasses.replace(evidence, shipped=ran)
-    return Parity(verdict(evidence), _one_by_one(evidence))
+    found = verdict(evidence)
+    if found.outcome == "disagrees" and by_torch is not None and not evidence.off("image"):
+        without = dataclasses.replace(evidence, reference=DIFFERENCES, by_torch=None)
+        if (by_differences := verdict(without)).outcome == "agrees":
+            evidence, found = without, by_differences
+            warnings.warn(
+                "the module's backward is not the derivative of its forward pass (an "
+                "autograd.Function may have one of its own); the file has the derivative.",
+                BacklitWarning,
+                stacklevel=2,
+            )
+    return Parity(found, _one_by_one(evidence))
 
 
 def _measured(file: File, contract: Contract, ranks: int) -> tuple[Measured, int]:
