@@ -16,7 +16,7 @@ demo: .venv/ready
 
 # One thread per worker: two workers with two spinning pools each take twice as long.
 test: .venv/ready-test lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # What make test leaves out: large networks whose kind a smaller one stands for.
 slow: .venv/ready-test

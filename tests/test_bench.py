@@ -307,6 +307,7 @@ def local():
 """
 
 
+@pytest.mark.slow
 def test_any_source_of_export_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "benched_nets.py").write_text(NETS)
     monkeypatch.syspath_prepend(tmp_path)  # and taken away again

@@ -59,8 +59,11 @@ def test_float32_gradient_agrees_with_autograd(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("resnet18", 40), ("squeezenet1_1", 48), ("mobilenet_v2", 40), ("shufflenet_v2_x1_0", 40),
-     ("regnet_y_400mf", 40), ("mnasnet1_0", 40)],
+    some_slow(
+        [("resnet18", 40), ("squeezenet1_1", 48), ("mobilenet_v2", 40), ("shufflenet_v2_x1_0", 40),
+         ("regnet_y_400mf", 40), ("mnasnet1_0", 40)],
+        {"regnet_y_400mf", "mnasnet1_0"},
+    ),
 )  # fmt: skip
 def test_float64_gradient_equals_autograd(name: str, size: int) -> None:
     same_in_float64(zoo.classifier(name, size=max(size, 64)), size, 1000, 1e-9)
@@ -151,7 +154,7 @@ MINIATURES: dict[str, tuple[Callable[[], torch.nn.Module], int]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MINIATURES)
+@pytest.mark.parametrize("name", some_slow(MINIATURES, {"swin"}))
 def test_miniature_equals_autograd_in_float64(name: str) -> None:
     make, size = MINIATURES[name]
     zoo.torchvision()
