@@ -8,120 +8,15 @@ a reference that has not settled.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
-from ...runtime.arrays import Array
 from ...runtime.contract import OutputCheck, Verification
-from .differences import Derivatives
-from .measured import Measured
-from .shipped import Shipped
+from .evidence import CLEAR, TIGHT, Evidence, alive, worst_error
 from .source import apart
 
-AUTOGRAD, DIFFERENCES = "torch.autograd", "finite differences, float64"
-SLOPES = f"{DIFFERENCES}, of the classifier with its ReLUs held to the slopes of the rule"
-
-TIGHT = 1e-4  # of float32 from float64 on the same side of all kinks: what is left is rounding
-EXACT = 1e-5  # in float64; constants are float32 in the file
-HALF = (4.5e-2, 1e-2)  # the same two, for files that round weights and tensors
 UNEVEN = 0.8  # cosine of two ways of rounding; 0.99 on SqueezeNet, below 0.5 with masks gone wrong
 LARGEST = 0.5  # however a network rounds: a wrong gradient is off by about 1
-CLEAR = 3.0  # times its own noise: from there on a reference has settled
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """All that was measured of one file.
-
-    Attributes:
-        reference: what the gradient was compared with.
-        half: whether the file computes in half precision.
-        tried: how many images were.
-        measured: what the file returned for those of them that count.
-        scores: the reference's own, float64 [N, classes], and how far the file's may be off.
-        scores_allowed: see there.
-        outputs: each output beside its definition.
-        lost: feature maps whose gradient the file does not hold.
-        by_torch: torch's gradient by the image, float64 [N, K, C, H, W], where there is one.
-        derivatives: along random directions, by differences.
-        exact: the same of the file computing in float64, where float32 was off.
-        shipped: the file as ONNX Runtime optimises it.
-    """
-
-    reference: str
-    half: bool
-    tried: int
-    measured: Measured
-    scores: Array
-    scores_allowed: float
-    outputs: tuple[OutputCheck, ...] = ()
-    lost: tuple[str, ...] = ()
-    by_torch: Array | None = None
-    derivatives: tuple[Derivatives, ...] = ()
-    exact: tuple[Derivatives, ...] = ()
-    shipped: Shipped | None = None
-
-    @property
-    def allowed(self) -> tuple[float, float]:
-        """The largest error of a derivative in the file's own precision, and in float64."""
-        return HALF if self.half else (TIGHT, EXACT)
-
-    @property
-    def rounding(self) -> float | None:
-        """How far the maps move where ONNX Runtime optimises; None: not measured."""
-        if self.shipped is None:
-            return None
-        moved = [v for name, v in self.shipped.rounding.items() if name != "scores"]
-        return max(moved) if np.isfinite(moved).all() else None
-
-    def by_autograd(self) -> tuple[float, float] | None:
-        """Cosine and relative L2 from torch's gradient."""
-        found = self.measured.gradient
-        if self.by_torch is None or found is None:
-            return None
-        return agreement(self.by_torch, found)
-
-    def torch_agrees(self) -> bool:
-        """Whether torch's gradient by the image says enough, and differences need not."""
-        by_torch = self.by_autograd()
-        return by_torch is not None and by_torch[1] <= self.allowed[0]
-
-    @property
-    def scale(self) -> float | None:
-        """What gradients by feature maps are multiplied by in the file; None: not measured."""
-        mine = [d for d in self.derivatives if d.of == "features"]
-        clearest = max(mine, key=lambda d: float(np.linalg.norm(d.expected)), default=None)
-        return None if clearest is None else clearest.scale
-
-    def worst(self, of: Sequence[str]) -> Array:
-        """For each image the place of the class that is most off, for what the reference knows."""
-        excess = np.zeros(self.measured.classes.shape)
-        for d in self.derivatives:
-            if d.of in of:
-                own = np.nan_to_num(d.error, nan=np.inf) / np.maximum(CLEAR * d.noise, TIGHT)
-                excess[d.image] = np.maximum(excess[d.image], own)
-        return excess.argmax(1)
-
-    def off(self, of: str) -> bool:
-        """Whether derivatives of that kind need the file in float64, to be told from rounding."""
-        mine = [d for d in self.derivatives if d.of == of]
-        return bool(mine) and _error(mine) > self.allowed[0]
-
-
-def alive(measured: Measured) -> bool:
-    """Whether there is something to compare on every image."""
-    return bool(awake_on(measured).all())
-
-
-def awake_on(measured: Measured) -> Array:
-    """On which images, [N]: finite numbers, and gradients that are not zero."""
-    count = len(measured.scores)
-    awake = [np.isfinite(measured.scores).all(1)]
-    for gradient in measured.gradients:
-        awake.append(np.isfinite(gradient).reshape(count, -1).all(1))
-        awake.append(gradient[:, 0].reshape(count, -1).any(1))
-    return np.all(awake, 0)
 
 
 def verdict(evidence: Evidence) -> Verification:
@@ -131,7 +26,7 @@ def verdict(evidence: Evidence) -> Verification:
         for judged in (_outputs(evidence), _gradients(evidence), _shipped(evidence)):
             wrong, unknown = wrong + judged[0], unknown + judged[1]
     cosine, error, samples = _figures(evidence)
-    exact = _error(evidence.exact) if evidence.exact else None
+    exact = worst_error(evidence.exact) if evidence.exact else None
     found = apart(evidence.measured.scores, evidence.scores)
     return Verification(
         evidence.reference,
@@ -216,7 +111,7 @@ def _derivatives(e: Evidence, of: str) -> Judged:
     what = "the gradient" if of == "image" else "the gradient by feature maps"
     mine, exact = ([d for d in ds if d.of == of] for ds in (e.derivatives, e.exact))
     most, most_exact = e.allowed
-    error = _error(mine)
+    error = worst_error(mine)
     if error <= most:
         return [], []
     if exact and all((d.error <= np.clip(CLEAR * d.noise, most_exact, most)).all() for d in exact):
@@ -228,7 +123,7 @@ def _derivatives(e: Evidence, of: str) -> Judged:
             f"the classifier's own rounding is as large as {what}: differences by two steps are "
             f"{max(float(d.noise.max()) for d in unsettled):.1e} apart"
         ]
-    again = f" ({_error(exact):.1e} computed in float64)" if exact else ""
+    again = f" ({worst_error(exact):.1e} computed in float64)" if exact else ""
     return [f"{what} is off by {error:.1e}{again}, expected at most {most:.0e}"], []
 
 
@@ -272,7 +167,7 @@ def _checks(e: Evidence) -> tuple[OutputCheck, ...]:
     for of in ("image", "features"):
         mine = [d for d in e.derivatives if d.of == of]
         if mine:
-            parts[of] = OutputCheck(f"gradient by {of}", _number(_error(mine)), e.allowed[0])
+            parts[of] = OutputCheck(f"gradient by {of}", _number(worst_error(mine)), e.allowed[0])
     shipped = () if e.shipped is None else e.shipped.checks
     checks = [*e.outputs, *parts.values(), *shipped]
     return tuple(dataclasses.replace(c, error=_number(c.error)) for c in checks)
@@ -298,19 +193,6 @@ def _figures(e: Evidence) -> tuple[float | None, float | None, int]:
     lengths = float(np.linalg.norm(expected) * np.linalg.norm(found))
     cosine = float(expected @ found) / lengths if lengths else 0.0
     return cosine, float(np.sqrt(np.mean(errors**2))), errors.size
-
-
-def agreement(expected: Array, found: Array) -> tuple[float, float]:
-    """Cosine and relative L2 distance; 0 and inf where the reference is zero or no number."""
-    norm, norm_found = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
-    if not (np.isfinite(norm) and np.isfinite(norm_found) and norm):
-        return 0.0, float("inf")
-    cosine = float(np.vdot(found, expected) / (norm * norm_found)) if norm_found else 0.0
-    return cosine, float(np.linalg.norm(found - expected)) / norm
-
-
-def _error(derivatives: tuple[Derivatives, ...] | list[Derivatives]) -> float:
-    return max((float(np.nan_to_num(d.error, nan=np.inf).max()) for d in derivatives), default=0.0)
 
 
 def _number(value: float | None) -> float | None:

@@ -24,6 +24,7 @@ from ..precision.rounding import rounded
 from ..probes import others, smooth_noise
 from .autograd import ByTorch, autograd
 from .differences import Derivatives, differences
+from .evidence import AUTOGRAD, DIFFERENCES, SLOPES, Evidence, agreement, alive, awake_on
 from .fixed_slopes import FixedSlopes
 from .kinks import Kept, inputs_of_kinks
 from .measured import File, Measured, in_float64
@@ -31,7 +32,7 @@ from .outputs import check_outputs
 from .reference import expanded
 from .shipped import shipped
 from .source import Source, apart, prepared_source, scores_in_float64, scores_of, source_of
-from .verdict import AUTOGRAD, DIFFERENCES, SLOPES, Evidence, agreement, alive, awake_on, verdict
+from .verdict import verdict
 
 SCORES = 1e-3  # largest difference over largest score
 SCORES_FLOAT64 = 1e-2  # of float32 from PyTorch's float64: a deep network rounds by 1e-3
