@@ -6,8 +6,8 @@ BIN := .venv/bin
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
-# A Triton server whose Python backend reads arrays of NumPy 1 alone: not in
-# .venv.
+# A Triton server whose Python backend reads arrays of NumPy 1 alone, and MLServer, which wants an
+# older Starlette: not in .venv.
 SERVERS := .venv-servers
 # Building the package needs nothing of the package.
 DIST := .venv-dist
@@ -74,14 +74,14 @@ $(OPENVINO)/ready: pyproject.toml setup.py tests/constraints.txt
 	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,boxes,export]" pytest
 	touch $@
 
-# A repository in a real Triton server, which make test skips.
+# A repository in a real Triton server, and a folder in a real MLServer, which make test skips.
 servers: $(SERVERS)/ready
-	OMP_NUM_THREADS=1 $(SERVERS)/bin/python -m pytest tests/test_triton.py tests/test_triton_server.py
+	OMP_NUM_THREADS=1 $(SERVERS)/bin/python -m pytest tests/test_triton.py tests/test_triton_server.py tests/test_mlserver.py
 
 $(SERVERS)/ready: pyproject.toml setup.py tests/constraints-servers.txt
 	test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(SERVERS)/bin/python -m pip install --quiet --constraint tests/constraints-servers.txt --editable ".[cpu,boxes,export]" nvidia-pytriton pytest
+	$(SERVERS)/bin/python -m pip install --quiet --constraint tests/constraints-servers.txt --editable ".[cpu,boxes,export,mlserver]" nvidia-pytriton pytest
 	touch $@
 
 .typing/ready:

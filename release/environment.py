@@ -23,6 +23,7 @@ BRINGS = {
     "openvino": (_ORT,),
     "boxes": (_CV,),
     "serve": ("starlette", "uvicorn", "python_multipart", "prometheus_client"),
+    "mlserver": ("mlserver",),
     "export": _ONNX,
     "tensorrt-check": (*_ONNX, "tensorrt_rtx_bindings"),
 }

@@ -20,7 +20,7 @@ import pytest
 from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.cli import main
-from backlit.runtime.hosted.triton import repository
+from backlit.runtime.hosted.names import NOTHING
 from backlit.runtime.maps.kinds import KINDS
 from click.testing import CliRunner
 from support.service import export_embedded
@@ -319,5 +319,5 @@ def test_nothing_found_is_a_box_of_ones_below_zero(
         "class": np.array([[3]]), "score": np.ones((1, 1), np.float32),
         "map": np.zeros((1, 1, 12, 12), np.float32),
     }])  # fmt: skip
-    assert answer.arrays()["box"].tolist() == [[list(repository.NOTHING)]]
+    assert answer.arrays()["box"].tolist() == [[list(NOTHING)]]
     steps.end()

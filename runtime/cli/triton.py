@@ -99,8 +99,9 @@ def triton(
     """
     from ..boxes.recipes import get_recipe
     from ..guard import reading
+    from ..hosted.names import check_name, name_of
     from ..hosted.triton.config import Hosted
-    from ..hosted.triton.repository import name_of, read, write
+    from ..hosted.triton.repository import read, write
     from ..serving.settings import parse_devices
 
     backend, accelerator = options.pop("backend"), options.pop("accelerator")
@@ -110,7 +111,7 @@ def triton(
     further = () if maps is None else tuple(one.strip() for one in maps.split(","))
     model, contract, chosen = read(file, get_recipe(recipe).starting_from(kind), further)
     hosted = Hosted(
-        name_of(file) if name is None else name,
+        check_name(name_of(file) if name is None else name),
         contract,
         chosen,
         backend=backend,

@@ -79,7 +79,7 @@ def start(repository: Path, folder: Path) -> tuple[subprocess.Popen[bytes], Path
     server = found()
     if server is None:
         raise RuntimeError("no Triton server is installed")
-    http, grpc = _free_ports(2)
+    http, grpc = free_ports(2)
     words = [
         str(server / "bin/tritonserver"), f"--model-repository={repository}",
         f"--backend-directory={backends(server, folder / 'backends')}", "--allow-metrics=false",
@@ -139,7 +139,7 @@ def _ready(port: int) -> bool:
         return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         socks = [stack.enter_context(socket.socket()) for _ in range(count)]
         for sock in socks:

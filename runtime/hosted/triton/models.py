@@ -33,7 +33,8 @@ from ...maps.explain import enlarged
 from ...results import Saliency
 from ...session import Session
 from ...stages import cores, one_opencv_thread
-from .repository import ABOUT, MODEL, NOTHING, PREPARED
+from ..names import NOTHING
+from .repository import ABOUT, MODEL, PREPARED
 
 Tensors = dict[str, npt.NDArray[Any]]
 

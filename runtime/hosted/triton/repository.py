@@ -26,12 +26,9 @@ ABOUT = "backlit.json"
 MODEL = "model.onnx"
 PREPARED = ("width", "height", "scale_x", "scale_y", "left", "top")
 """The fields of `Prepared` that the tensor ``place`` holds, in this order."""
-NOTHING = (-1, -1, -1, -1)
-"""The box where nothing was found."""
 
 WRITTEN: Mark = re.compile(rb"\A(#|<!--) written by backlit ")
 """What the texts of a repository begin with."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CLASSES = {"decode": "Decode", "maps": "Maps", "cut": "Cut"}
 
 
@@ -69,12 +66,6 @@ def read(path: str, recipe: Recipe, maps: Collection[str] = ()) -> tuple[bytes, 
     return model, left, dataclasses.replace(chosen, crops=1)
 
 
-def name_of(path: str) -> str:
-    """The name of a file's ensemble, if no other is given: my_model of my_model.backlit.onnx."""
-    stem = Path(path).name.removesuffix(".onnx").removesuffix(".backlit")
-    return re.sub(r"[^A-Za-z0-9._-]", "_", stem).lstrip("._-")[:100] or "model"
-
-
 def write(out: Path, hosted: Hosted, model: bytes, guard: Guard) -> list[str]:
     """Write the repository; what Backlit wrote there under these names before is replaced.
 
@@ -88,13 +79,8 @@ def write(out: Path, hosted: Hosted, model: bytes, guard: Guard) -> list[str]:
         Names of the models, the ensemble first.
 
     Raises:
-        OptionError: the name cannot be that of a folder and of a model in an address.
         OutputError: it cannot be written, or a file must stay.
     """
-    if not _NAME.fullmatch(hosted.name):
-        raise OptionError(
-            f"{hosted.name!r} is no name of a model.", "give letters, digits, dots and dashes."
-        )
     version = importlib.metadata.version("backlit")
     mark = f"written by backlit {version}"
     steps = {step: f"{hosted.name}_{step}" for step in _CLASSES}
