@@ -35,7 +35,7 @@ from PIL import Image
 from ...arrays import Index
 from ...boxes.recipes import get_recipe
 from ...drawing.display import encoded as picture
-from ...errors import BacklitError, ClassError, ImageError
+from ...errors import BacklitError, ClassError, ImageError, OptionError
 from ...images.load import Source
 from ...images.untrusted import MOST_PIXELS, encoded
 from ...maps.classes import resolve
@@ -136,6 +136,8 @@ class BacklitModel(mlserver.MLModel):
         if "image" not in given:
             raise ImageError("the request has no input image.", "name the image's input image.")
         loads = _images(given["image"])
+        if not loads:
+            raise ImageError("the request has no image.", "send one or more.")
         index = self._index(given.get("class_index"), len(loads))
         jobs = [
             Job(
@@ -153,7 +155,7 @@ class BacklitModel(mlserver.MLModel):
 
     def _index(self, given: RequestInput | None, images: int) -> Index:
         """The classes to explain, int64 [images,K]; the best, where a request does not say."""
-        classes = None if given is None else np.atleast_2d(NumpyCodec.decode_input(given))
+        classes = None if given is None else np.atleast_2d(_array(given))
         index = resolve(classes, 1, self._contract, images)
         if index.shape[1] > self._most:
             raise ClassError(
@@ -165,7 +167,7 @@ class BacklitModel(mlserver.MLModel):
 def _images(given: RequestInput) -> list[Callable[[], Source]]:
     """What loads each image of an input: bytes of files, or pixels uint8 [n,h,w,3]."""
     if given.datatype == "UINT8":
-        pixels = NumpyCodec.decode_input(given)
+        pixels = _array(given)
         if pixels.ndim != 4:
             raise ImageError(
                 f"the image is UINT8 {list(pixels.shape)}.", "send [n,h,w,3], or a file's bytes."
@@ -174,6 +176,16 @@ def _images(given: RequestInput) -> list[Callable[[], Source]]:
     if given.datatype != "BYTES":
         raise ImageError(f"the image is {given.datatype}.", "send BYTES, or UINT8 [n,h,w,3].")
     return [partial(encoded, _bytes(one)) for one in getattr(given.data, "root", given.data)]
+
+
+def _array(given: RequestInput) -> npt.NDArray[Any]:
+    try:
+        return NumpyCodec.decode_input(given)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise OptionError(
+            f"the input {given.name} does not hold {given.datatype} {given.shape}.",
+            "make its data, datatype and shape fit each other.",
+        ) from error
 
 
 def _itself(pixels: npt.NDArray[np.uint8]) -> Source:
