@@ -6,10 +6,13 @@ BIN := .venv/bin
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
 # onnxruntime-openvino owns that module, too, so it has an environment of its own.
 OPENVINO := .venv-openvino
+# A Triton server whose Python backend reads arrays of NumPy 1 alone, and MLServer, which wants an
+# older Starlette: not in .venv.
+SERVERS := .venv-servers
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow fuzz lint docs openvino oracle planted zoo boxes throughput load bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow fuzz lint docs openvino servers oracle planted zoo boxes throughput load bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -69,6 +72,16 @@ $(OPENVINO)/ready: pyproject.toml setup.py tests/constraints.txt
 	test -x $(OPENVINO)/bin/python || $(PYTHON) -m venv $(OPENVINO)
 	$(OPENVINO)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,boxes,export]" pytest
+	touch $@
+
+# A repository in a real Triton server, and a folder in a real MLServer, which make test skips.
+servers: $(SERVERS)/ready
+	OMP_NUM_THREADS=1 $(SERVERS)/bin/python -m pytest tests/test_triton.py tests/test_triton_server.py tests/test_mlserver.py
+
+$(SERVERS)/ready: pyproject.toml setup.py tests/constraints-servers.txt
+	test -x $(SERVERS)/bin/python || $(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(SERVERS)/bin/python -m pip install --quiet --constraint tests/constraints-servers.txt --editable ".[cpu,boxes,export,mlserver]" nvidia-pytriton pytest
 	touch $@
 
 .typing/ready:
@@ -148,4 +161,4 @@ $(DIST)/ready: pyproject.toml tests/constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv $(OPENVINO) $(DIST) .typing .arrows .docs out build dist *.egg-info
+	rm -rf .venv $(OPENVINO) $(SERVERS) $(DIST) .typing .arrows .docs out build dist *.egg-info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import subprocess
 import tarfile
 import tomllib
 import zipfile
@@ -194,6 +195,32 @@ def test_a_time_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_pat
         dist.epoch(tmp_path)
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
     assert dist.epoch(tmp_path) == repack.EARLIEST
+
+
+def test_a_package_that_is_not_for_a_python_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As pip says it of MLServer on Python 3.13, for which an old version without a bound is."""
+    said = (
+        "ERROR: Ignored the following versions that require a different python version: 1.7.1 "
+        "Requires-Python <3.13,>=3.9\nERROR: No matching distribution found for mlserver>=1.7\n"
+    )
+
+    def run(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+        asked.append([str(word) for word in words])
+        return subprocess.CompletedProcess(words, int("install" in words), "", said)
+
+    asked: list[list[str]] = []
+    monkeypatch.setattr(environment, "run", run)
+    here = environment.Environment(tmp_path / "env", tmp_path, "mlserver")
+    with pytest.raises(environment.NotInstallableError, match="mlserver is not for this Python"):
+        environment.install("python3.13", here, tmp_path / "backlit.whl")
+    assert str(environment.OLDER) in asked[-1]
+    said = "ERROR: Cannot install mlserver: these package versions have conflicting dependencies.\n"
+    monkeypatch.setattr(environment, "requirements", lambda *_: [])
+    monkeypatch.setattr(environment, "metadata", lambda *_: None)
+    with pytest.raises(environment.WheelError, match="conflicting"):
+        environment.install("python3.13", here, tmp_path / "backlit.whl")
 
 
 def test_every_extra_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

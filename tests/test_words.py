@@ -44,6 +44,7 @@ def test_where_results_go_is_out_everywhere() -> None:
     writing = {command for command, option in options() if long(option) == "--out"}
     assert writing == {
         "export", "saliency", "localize", "visualize", "evaluate", "build", "bench", "demo",
+        "triton", "mlserver",
     }  # fmt: skip
 
 

@@ -47,6 +47,8 @@ COMMANDS = {
     "visualize": Lazy(".visualize", "Draw what scores highest for a class."),
     "evaluate": Lazy(".evaluate", "Measure its boxes on labelled images."),
     "serve": Lazy(".serve", "Answer photos with boxes, over HTTP."),
+    "triton": Lazy(".triton", "Write a model repository for a Triton server."),
+    "mlserver": Lazy(".mlserver", "Write a folder that MLServer serves."),
     "build": Lazy(".build", "Build a TensorRT engine ahead of serving."),
     "bench": Lazy("...export.cli.bench", "Compare its time with peers and a forward pass."),
     "doctor": Lazy(".info", "Show what is installed and which providers load."),

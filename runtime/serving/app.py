@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from ..errors import BacklitError
 from ..images.fetch import fetch_public
+from ..images.untrusted import encoded
 from ..maps.classes import resolve
 from ..maps.kinds import get_kind
 from .answers import LONGEST, answer
@@ -31,7 +32,7 @@ from .logs import LOG
 from .metrics import CONTENT_TYPE, Metrics
 from .openapi import document, page
 from .refusals import KeyRefusedError, RequestError, late
-from .uploads import Held, Memory, Question, encoded, read
+from .uploads import Held, Memory, Question, read
 
 if TYPE_CHECKING:
     from .settings import Settings

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..backend.provider import Options
 from ..boxes.recipes import Recipe
 from ..errors import OptionError
+from ..images.untrusted import MOST_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Limits:
     """
 
     image_bytes: int = 20_000_000
-    pixels: int = 50_000_000
+    pixels: int = MOST_PIXELS
     queue: int = 128
     memory: int = 512_000_000
     classes: int = 10

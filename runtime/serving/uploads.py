@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import dataclasses
-import io
 import json
 import re
 import threading
@@ -14,25 +13,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, UnidentifiedImageError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ..errors import ImageError
-from ..images.load import Encoded
 from .refusals import RequestError, SlowError, TooLargeError, busy
 
 if TYPE_CHECKING:
     from starlette.types import Message
 
     from .settings import Limits
-
-FORMATS = (
-    *("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TGA"),
-    *("TIFF", "WEBP"),
-)
-"""The formats of Pillow that strangers may send: none that runs another program, as EPS does."""
 
 _FIELD_BYTES = 10_000
 _FIELDS = 64
@@ -261,22 +251,3 @@ def _too_large(limits: Limits) -> TooLargeError:
     return TooLargeError(
         f"the image is larger than {limits.image_bytes / 1e6:g} MB.", "make it smaller."
     )
-
-
-def encoded(data: bytes) -> Encoded:
-    """A stranger's bytes as the pipeline takes them.
-
-    Raises:
-        ImageError: they are of none of `FORMATS`.
-    """
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS):
-            pass
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            "the data is not an image of a format that the service takes.",
-            "convert it to JPEG or PNG.",
-        ) from error
-    except Exception:  # noqa: S110  what is wrong with it, the decoder says
-        pass
-    return Encoded(data)

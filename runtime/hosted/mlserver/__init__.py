@@ -1,0 +1,1 @@
+"""MLServer and KServe: a folder that MLServer starts, and the model that runs in it."""
