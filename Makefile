@@ -12,7 +12,7 @@ SERVERS := .venv-servers
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow fuzz lint docs openvino servers oracle planted zoo boxes throughput load bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow fuzz lint docs openvino servers oracle planted zoo boxes proving throughput load bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -110,6 +110,11 @@ zoo: .venv/ready-test
 # hour; goes on where it stopped.
 boxes: .venv/ready-test
 	$(BIN)/python -m benchmarks.boxes
+
+# Boxes on many small networks, trained here on drawn pictures, and on the photos: an hour; goes on
+# where it stopped. make proving ARGS="--only 'residual*' --write"
+proving: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.proving.run $(ARGS)
 
 # Images per second from JPEG to boxes, beside the script that everybody writes first.
 throughput: .venv/ready-test

@@ -8,6 +8,7 @@ DOCS = ROOT / "docs"
 PAGES = {
     "bench": "measured/index.md", "boxes": "boxes.md", "zoo": "measured/torchvision.md",
     "tools": "what-goes-in.md", "planted": "measured/planted.md",
+    "proving": "measured/boxes.md",
 }  # fmt: skip
 """Which page has a part."""
 

@@ -45,7 +45,7 @@ from backlit.runtime.boxes.localize import largest_component
 from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.contract import Contract
 from backlit.runtime.maps.classes import ranks
-from backlit.runtime.maps.kinds import file_output
+from backlit.runtime.maps.kinds import file_outputs
 from backlit.runtime.stages import cores
 from PIL import Image
 from support import zoo
@@ -127,7 +127,7 @@ def backlit(session: Session, runs: int, files: list[Path], top: int, recipe: st
 
 def needed(recipe: str) -> Callable[[Contract], list[str]]:
     """The maps that a session computes for a recipe, as the command opens it."""
-    return lambda contract: [file_output(fitted(recipe, contract).map, contract)]
+    return lambda contract: file_outputs(fitted(recipe, contract).map, contract)
 
 
 def classifier(arch: str | None, folder: Path) -> tuple[str, Obvious, Path]:

@@ -45,9 +45,9 @@ class ExportOptions:
         labels: one name per class; None: the source's own.
         input: ``uint8``: pixels, normalised in the graph; ``float32``: what the classifier takes.
         maps: the maps that the file returns, one or several of `MAPS`: ``saliency`` [N,K,H,W], the
-            paper's; ``gradient`` [N,K,C,H,W], unreduced; ``features``, ``gradcam``, ``layercam``
-            [N,K,h,w], made of feature maps. Without the first two nothing is computed back to the
-            pixels.
+            paper's; ``gradient`` [N,K,C,H,W], unreduced; ``features``, ``gains``, ``gradcam``,
+            ``layercam`` [N,K,h,w], made of feature maps. Without the first two nothing is computed
+            back to the pixels.
         output_name: the tensor that holds the scores, an output of the model or one inside it;
             None: what evidence speaks for, and an error where it speaks for several.
         relu: the backward rule of rectifiers: ``gradient``, the true one; ``deconvnet`` and
@@ -77,7 +77,7 @@ class ExportOptions:
     resize: Resize = "stretch"
     labels: Sequence[str] | None = None
     input: Input = "uint8"
-    maps: str | Sequence[str] = ("saliency", "features")
+    maps: str | Sequence[str] = ("saliency", "features", "gains")
     output_name: str | None = None
     relu: Relu = "gradient"
     weights: str | None = None

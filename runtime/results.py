@@ -105,7 +105,7 @@ class Localization(Shown):
         >>> len(found.boxes), found.masks.shape, found.masks.dtype
         (2, (2, 240, 360), dtype('bool'))
         >>> found.map, found.recipe
-        ('features', 'default')
+        ('object', 'default')
         >>> found.to_dict()["results"][0]["box"] == list(found.boxes[0])
         True
         >>> found.overlay().size

@@ -43,7 +43,7 @@ class Session(Runner):
         >>> session.contract.image.height, session.contract.score.classes
         (96, 12)
         >>> [made.name for made in session.contract.maps]
-        ['saliency', 'features']
+        ['saliency', 'features', 'gains']
 
     Attributes:
         path: of the file.
@@ -88,9 +88,10 @@ class Session(Runner):
             crops: views whose maps are averaged: 1, 2 (with the mirror image) or 10 (paper,
                 section 3). Ranks are those of the scores averaged over the views.
             batch: views per run; None: 4 on a CPU, 32 on a GPU.
-            map: which kind of map: ``saliency``, ``gradient``, ``features``, ``gradcam``,
-                ``layercam``, ``smoothgrad``, ``ig`` or ``gradxinput``; or one with options, as in
-                ``SmoothGrad(samples=25)``. A coarse map is enlarged to the image's pixels.
+            map: which kind of map: ``saliency``, ``gradient``, ``features``, ``gains``,
+                ``gradcam``, ``layercam``, ``object``, ``smoothgrad``, ``ig`` or ``gradxinput``;
+                or one with options, as in ``SmoothGrad(samples=25)``. A coarse map is enlarged to
+                the image's pixels.
             errors: ``keep``: an image that cannot be read gives a result whose ``error`` says why;
                 ``raise``: it ends the run.
 
@@ -132,7 +133,7 @@ class Session(Runner):
             (1, 240, 360)
             >>> (other,) = session.localize("mug.jpg", map="saliency")
             >>> found.map, other.map
-            ('features', 'saliency')
+            ('object', 'saliency')
 
         Args:
             images: as in ``saliency``.

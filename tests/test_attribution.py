@@ -18,7 +18,7 @@ from backlit.runtime.maps.integrated_gradients import (
     baseline_values,
     completeness,
 )
-from backlit.runtime.maps.kinds import file_output
+from backlit.runtime.maps.kinds import file_outputs
 from backlit.runtime.maps.points import graph_values
 from backlit.runtime.maps.smoothgrad import SmoothGrad
 from click.testing import CliRunner
@@ -120,12 +120,12 @@ def test_the_map_that_each_kind_is_made_of(tmp_path):
     maps = saliency.contract.maps + gradient.contract.maps
     both = dataclasses.replace(saliency.contract, maps=maps)
     for kind in ("smoothgrad", SmoothGrad(), "saliency"):
-        assert file_output(kind, saliency.contract) == file_output(kind, both) == "saliency"
-        assert file_output(kind, gradient.contract) == "gradient"
+        assert file_outputs(kind, saliency.contract) == file_outputs(kind, both) == ("saliency",)
+        assert file_outputs(kind, gradient.contract) == ("gradient",)
     for kind in ("ig", IntegratedGradients(), "gradxinput", SmoothGrad(signed=True)):
-        assert file_output(kind, gradient.contract) == file_output(kind, both) == "gradient"
+        assert file_outputs(kind, gradient.contract) == file_outputs(kind, both) == ("gradient",)
         with pytest.raises(OptionError, match="signs, which the file does not return") as caught:
-            file_output(kind, saliency.contract)
+            file_outputs(kind, saliency.contract)
         assert "--maps saliency,features,gradient" in caught.value.fix
 
 

@@ -65,7 +65,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the pages speak of: a classifier, its Backlit file, photos, an energy."""
     folder = tmp_path_factory.mktemp("pages")
     shutil.copy(models.tiny_convnet(), folder / "my_model.onnx")
-    maps = "saliency,features,gradient,gradcam,layercam"
+    maps = "saliency,features,gains,gradient,gradcam,layercam"
     labels = str(models.tiny_convnet().with_suffix(".labels.txt"))
     invoke([
         "export", str(folder / "my_model.onnx"), "-o", str(folder / "my_model.backlit.onnx"),

@@ -9,12 +9,12 @@ import pytest
 from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.boxes.geometry import centred_box, iou
-from backlit.runtime.boxes.grabcut import evidence
 from backlit.runtime.boxes.recipes import get_recipe
 from backlit.runtime.evaluation import datasets, metrics
 from backlit.runtime.evaluation import maps as evaluate_maps
 from backlit.runtime.evaluation.measure import Evaluation, class_rows
 from backlit.runtime.evaluation.summary import Summary
+from backlit.runtime.maps.evidence import evidence
 from PIL import Image
 from support.labelled import (
     LABELS,
@@ -332,7 +332,7 @@ def test_another_map_to_start_from(tmp_path, work):
         (found,) = session.localize(image, classes=line["true"], map="layercam")
         (other,) = session.localize(image, classes=line["true"])
         assert line["methods"]["default"]["true"] == [list(box) for box in found.boxes]
-        assert (found.map, other.map) == ("layercam", "features")
+        assert (found.map, other.map) == ("layercam", "object")
         assert not np.array_equal(found.maps, other.maps)
 
 

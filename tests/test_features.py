@@ -14,7 +14,7 @@ from backlit.runtime.boxes.recipes import RECIPES, fitted
 from backlit.runtime.errors import OptionError
 from torch import nn
 
-ALL = ("saliency", "features", "gradcam", "layercam")
+ALL = ("saliency", "features", "gains", "gradcam", "layercam")
 SIDE = 32
 
 
@@ -89,6 +89,13 @@ def scaled(maps):
     return (maps - low) / (high - low)
 
 
+def gained(tensor, gradient):
+    """[N,K,h,w] of a feature map [N,C,h,w] and the gradients by it [N,K,C,h,w]."""
+    features = tensor.detach().numpy()[:, None]
+    apart = features - features.mean((3, 4), keepdims=True)
+    return scaled(np.maximum(gradient * apart, 0).sum(2))
+
+
 INDEX = np.array([[0, 3, 4], [2, 2, 1]])
 
 
@@ -102,14 +109,15 @@ def residual(tmp_path_factory):
 
 
 def expected(model, x):
-    """Hand-picked: of stem's Conv and Relu, four sums and tanh, 60 to 75 % are 5 of 7 alone."""
+    """Of stem's Conv and Relu, four sums and tanh, 60 to 75 % is 5 of 7, 20 to 50 % 2 to 4."""
     tensors = model.features(torch.tensor(x))
     last = torch.tanh(tensors[-1])
     scores = model.head(last.mean((2, 3)))
-    third, end = gradients(scores, [tensors[3], last], INDEX)
+    third, end, *early = gradients(scores, [tensors[3], last, *tensors[:3]], INDEX)
     features = last.detach().numpy()[:, None]
     return {
         "features": scaled(np.abs(third).mean(2)),
+        "gains": np.mean([gained(*pair) for pair in zip(tensors, early, strict=False)], 0),
         "gradcam": np.maximum((end.mean((3, 4), keepdims=True) * features).sum(2), 0),
         "layercam": np.maximum((np.maximum(end, 0) * features).sum(2), 0),
     }
@@ -123,7 +131,7 @@ def test_maps_are_what_torch_says(residual):
         np.testing.assert_allclose(found[name], right, rtol=2e-4, atol=1e-6, err_msg=name)
         made = contract.map(name)
         assert found[name].shape == (2, 3, made.height, made.width) == (2, 3, 8, 8)
-        assert len(made.tensors) == 1
+        assert len(made.tensors) == (3 if name == "gains" else 1)
     assert np.ptp(found["gradcam"]) > 1e-4 < np.ptp(found["layercam"])  # the rectifier leaves some
 
 
@@ -141,6 +149,17 @@ def test_tokens_lie_over_the_image(tmp_path):
     # Of convolution, tokens, tokens with the class token and four sums: 5 of 7, the second sum.
     assert len(made.tensors) == 1
     np.testing.assert_allclose(found["features"], each[2], rtol=2e-4, atol=1e-5)
+    # Those between 20 and 50 % begin with the convolution's tokens, before the class token.
+    assert len(contract.map("gains").tensors) == 3
+    cells = [t if t.shape[1] == 16 else t[:, 1:] for t in tensors]
+    early = [g[:, :, -16:] for g in right]
+    products = [
+        np.maximum(g * (t - t.mean(1, keepdims=True)).detach().numpy()[:, None], 0).sum(-1)
+        for g, t in zip(early, cells, strict=True)
+    ]
+    gains = [scaled(p.reshape(2, 3, 4, 4)) for p in products[:2]]
+    patches = scaled(products[0].reshape(2, 3, 4, 4))
+    np.testing.assert_allclose(found["gains"], np.mean([patches, *gains], 0), rtol=2e-4, atol=1e-5)
 
 
 def test_half_precision_keeps_the_scale(residual, tmp_path):
@@ -319,4 +338,9 @@ class Attention(nn.Module):
 def test_attention_weights_are_no_feature_map(tmp_path):
     torch.manual_seed(0)
     contract = export(Attention(), tmp_path / "m.onnx", size=SIDE, maps=ALL).contract
-    assert [(made.height, made.width) for made in contract.maps[1:]] == [(2, 2)] * 3
+    assert {made.name: (made.height, made.width) for made in contract.maps[1:]} == {
+        "features": (2, 2),
+        "gains": (4, 4),
+        "gradcam": (2, 2),
+        "layercam": (2, 2),
+    }

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from backlit.runtime.boxes import grabcut
+from backlit.runtime.maps.evidence import evidence, otsu_threshold
 from sklearn.mixture import GaussianMixture
 
 BG, FG, PROBABLE_BG, PROBABLE_FG = cv2.GC_BGD, cv2.GC_FGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD
@@ -57,7 +58,7 @@ def test_otsu_threshold_splits_where_the_variance_between_is_largest():
         return share * (1 - share) * (steps[upper].mean() - steps[~upper].mean()) ** 2
 
     best = max(range(20, 240), key=between)
-    assert grabcut.otsu_threshold(values) * 255 == pytest.approx(best, abs=1e-9)
+    assert otsu_threshold(values) * 255 == pytest.approx(best, abs=1e-9)
 
 
 def test_otsu_seeds_follow_the_size_of_the_object():
@@ -69,7 +70,7 @@ def test_otsu_seeds_follow_the_size_of_the_object():
     for sigma in (6, 12, 24):
         values = blob(sigma)
         trimap = grabcut.otsu_seeds(values, foreground=0.3, background=0.8)
-        threshold = grabcut.otsu_threshold(values)
+        threshold = otsu_threshold(values)
         certain = threshold + 0.3 * (1 - threshold)
         np.testing.assert_array_equal(trimap == FG, values >= certain)
         np.testing.assert_array_equal(trimap == BG, values <= 0.8 * threshold)
@@ -183,16 +184,16 @@ def test_grey_is_cut_as_its_three_equal_channels(iterations):
 def test_evidence_scales_to_one_whatever_the_gradient_is_worth():
     rng = np.random.default_rng(9)
     saliency = rng.exponential(size=(30, 40)).astype(np.float32)
-    plain = grabcut.evidence(saliency, 0.5, 0.05)
+    plain = evidence(saliency, 0.5, 0.05)
     assert plain.min() == 0
     assert plain.max() == 1
     for scale in (1e-30, 1e-12, 1e12, 1e30):
         np.testing.assert_allclose(
-            grabcut.evidence((saliency * scale).astype(np.float32), 0.5, 0.05), plain, atol=1e-5
+            evidence((saliency * scale).astype(np.float32), 0.5, 0.05), plain, atol=1e-5
         )
-    np.testing.assert_allclose(grabcut.evidence(-saliency, 0.5, 0.05), plain, atol=1e-6)
+    np.testing.assert_allclose(evidence(-saliency, 0.5, 0.05), plain, atol=1e-6)
     np.testing.assert_allclose(
-        grabcut.evidence(saliency, 0.5, 0.0),
+        evidence(saliency, 0.5, 0.0),
         (lambda r: (r - r.min()) / (r.max() - r.min()))(np.sqrt(saliency / saliency.max())),
         atol=1e-5,
     )
@@ -201,7 +202,7 @@ def test_evidence_scales_to_one_whatever_the_gradient_is_worth():
 def test_the_blur_is_relative_to_each_side():
     impulse = np.zeros((101, 201), np.float32)
     impulse[50, 100] = 1
-    spread = grabcut.evidence(impulse, 1.0, 0.04).astype(float)
+    spread = evidence(impulse, 1.0, 0.04).astype(float)
     for axis, side in ((0, 101), (1, 201)):
         profile = spread.sum(axis=1 - axis)
         offset = np.arange(side) - side // 2
@@ -212,7 +213,7 @@ def test_the_blur_is_relative_to_each_side():
 def test_outside_the_image_there_is_no_evidence():
     spikes = np.ones((60, 60), np.float32)
     spikes[30, 30] = 2
-    blurred = grabcut.evidence(spikes, 1.0, 0.1)
+    blurred = evidence(spikes, 1.0, 0.1)
     assert blurred[0].max() < 0.6
     assert blurred[30, 30] > 0.95
 
@@ -220,7 +221,7 @@ def test_outside_the_image_there_is_no_evidence():
 @pytest.mark.parametrize("value", [0.0, 3.0, np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (16, 16)])
 def test_a_constant_map_is_no_evidence(value, shape):
-    result = grabcut.evidence(np.full(shape, value, np.float32), 0.5, 0.05)
+    result = evidence(np.full(shape, value, np.float32), 0.5, 0.05)
     assert not result.any()
 
 
@@ -230,9 +231,7 @@ def test_nan_and_infinity_count_as_zero():
     clean, dirty = saliency.copy(), saliency.copy()
     clean[3:6, 4:9] = 0
     dirty[3, 4:9], dirty[4, 4:9], dirty[5, 4:9] = np.nan, np.inf, -np.inf
-    np.testing.assert_array_equal(
-        grabcut.evidence(dirty, 0.5, 0.05), grabcut.evidence(clean, 0.5, 0.05)
-    )
+    np.testing.assert_array_equal(evidence(dirty, 0.5, 0.05), evidence(clean, 0.5, 0.05))
 
 
 @pytest.mark.parametrize(

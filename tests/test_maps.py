@@ -17,7 +17,7 @@ from backlit.runtime.cli import map_options
 from backlit.runtime.drawing.colormaps import NAMES
 from backlit.runtime.errors import OptionError
 from backlit.runtime.maps.kind import ManyRuns, OneRun, option
-from backlit.runtime.maps.kinds import KINDS, file_output, get_kind
+from backlit.runtime.maps.kinds import KINDS, file_outputs, get_kind
 from backlit.runtime.maps.smoothgrad import SmoothGrad
 from PIL import Image
 from support.linear_file import write_linear_file
@@ -193,6 +193,6 @@ def test_the_gradient_needs_a_file_that_returns_it(work):
     with pytest.raises(OptionError, match="signs, which the file does not return") as caught:
         session.saliency(work / "photo.png", map="gradient")
     assert "--maps saliency,features,gradient" in caught.value.fix
-    assert file_output("saliency", session.contract) == "saliency"
+    assert file_outputs("saliency", session.contract) == ("saliency",)
     both = Session(work / "m.onnx", ["cpu"]).contract
-    assert file_output("saliency", both) == file_output("gradient", both) == "gradient"
+    assert file_outputs("saliency", both) == file_outputs("gradient", both) == ("gradient",)

@@ -56,7 +56,7 @@ def test_it_is_told_recorded_and_shown(work: Path, tmp_path: Path) -> None:
     said, record, page = report(work, tmp_path, 3)
     section = record["variety"]
     assert isinstance(section, dict)
-    assert section["maps"].keys() == {"saliency", "features"}
+    assert section["maps"].keys() == {"saliency", "features", "gains"}
     for name, value in section["maps"].items():
         assert -1 <= value < 0.99
         assert f"variety: {name} {value:.3f}" in said

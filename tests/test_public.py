@@ -80,7 +80,7 @@ def test_keywords_and_options_are_the_same() -> None:
     }
     shown = inspect.signature(backlit.export.export).parameters
     assert [*shown] == ["source", "path", "overwrite", *fields]
-    assert shown["maps"].default == ("saliency", "features")
+    assert shown["maps"].default == ("saliency", "features", "gains")
 
 
 def test_an_unknown_option_is_a_type_error(tmp_path: Path) -> None:

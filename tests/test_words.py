@@ -64,8 +64,8 @@ def test_an_option_is_of_one_kind_in_all_commands() -> None:
 
 
 def test_a_map_has_one_name_in_files_commands_and_python() -> None:
-    of_a_file = ["saliency", "gradient", "features", "gradcam", "layercam"]
-    expected = [*of_a_file, "smoothgrad", "ig", "gradxinput"]
+    of_a_file = ["saliency", "gradient", "features", "gains", "gradcam", "layercam"]
+    expected = [*of_a_file, "object", "smoothgrad", "ig", "gradxinput"]
     assert list(KINDS) == expected
     assert [kind.name for kind in KINDS.values()] == expected
     assert set(MAPS) == set(of_a_file)

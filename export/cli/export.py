@@ -70,7 +70,7 @@ Examples:
     show_default=True, help="Pixels, or exactly what the classifier takes.",
 )  # fmt: skip
 @click.option(
-    "--maps", default="saliency,features", show_default=True, metavar="MAP,...",
+    "--maps", default="saliency,features,gains", show_default=True, metavar="MAP,...",
     callback=lambda ctx, parameter, value: tuple(name.strip() for name in value.split(",")),
     help="Maps to return: saliency (the paper's) or gradient (unreduced), features, gradcam, "
     "layercam (of feature maps: without the first two a file is about twice as fast).",

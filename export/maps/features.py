@@ -10,11 +10,10 @@ import onnx_ir as ir
 from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.ops import Ops
-from .grids import Grid, fine, single, spread
+from .grids import TINY, Grid, fine, scaled, single, spread
 from .row import FileMap
 
 FIRST, LAST = 0.6, 0.75  # of the way through the feature maps
-TINY = 1e-30
 
 
 def _middle(grids: list[Grid], spec: ImageInput) -> list[Grid]:
@@ -33,10 +32,8 @@ def _middle(grids: list[Grid], spec: ImageInput) -> list[Grid]:
 
 def _magnitude(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
     """Mean over channels of the gradient's magnitude, scaled to 0..1."""
-    m = spread(op, grid, op.ReduceMean(op.Abs(single(op, grid, g)), [grid.channel + 1], keepdims=0))
-    low, high = (reduce(m, [2, 3], keepdims=1) for reduce in (op.ReduceMin, op.ReduceMax))
-    made: ir.Value = op.Div(op.Sub(m, low), op.Max(op.Sub(high, low), TINY))
-    return made
+    mean = op.ReduceMean(op.Abs(single(op, grid, g)), [grid.channel + 1], keepdims=0)
+    return scaled(op, spread(op, grid, mean))
 
 
 def _in_numpy(features: Array, gradient: Array, _: Array) -> tuple[Array, Array]:

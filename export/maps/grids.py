@@ -17,6 +17,7 @@ from ..graph.values import FLOATS, shape_of
 
 FINEST, COARSEST = 4, 18  # pixels from cell to cell; 18 leaves a 227 / 13 in
 MOST_EXTRA = 8  # tokens that are no part of the image: class, registers
+TINY = 1e-30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,13 @@ def single(op: Ops, grid: Grid, v: ir.Value) -> ir.Value:
     if grid.value.dtype != ir.DataType.FLOAT:
         single = op.Cast(v, to=int(ir.DataType.FLOAT))
     return single
+
+
+def scaled(op: Ops, m: ir.Value) -> ir.Value:
+    """A map [K,N,height,width] scaled to 0..1; all 0 where it is the same everywhere."""
+    low, high = (reduce(m, [2, 3], keepdims=1) for reduce in (op.ReduceMin, op.ReduceMax))
+    made: ir.Value = op.Div(op.Sub(m, low), op.Max(op.Sub(high, low), TINY))
+    return made
 
 
 def spread(op: Ops, grid: Grid, m: ir.Value) -> ir.Value:

@@ -6,10 +6,18 @@ add one: a module with its row, and the row here (docs/adding-a-file-map.md).
 
 from __future__ import annotations
 
-from . import features, gradcam, gradient, layercam, saliency
+from . import features, gains, gradcam, gradient, layercam, saliency
 from .row import FileMap
 
 MAPS: dict[str, FileMap] = {
-    row.name: row for row in (saliency.ROW, gradient.ROW, features.ROW, gradcam.ROW, layercam.ROW)
+    row.name: row
+    for row in (
+        saliency.ROW,
+        gradient.ROW,
+        features.ROW,
+        gains.ROW,
+        gradcam.ROW,
+        layercam.ROW,
+    )
 }
 """Every map by its name, which is that of the output."""

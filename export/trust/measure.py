@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ...runtime.arrays import Index
 from ...runtime.backend.outputs import Outputs
 from ...runtime.files import file_hash
-from ...runtime.maps.explain import enlarged
+from ...runtime.maps.enlarged import enlarged
 from ...runtime.session import Session
 from ..sources.classifier import Classifier
 from ..sources.load import as_exported

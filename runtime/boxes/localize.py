@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays import Floats, Mask, Pixels
 from ..errors import OptionError
+from ..maps.evidence import otsu_threshold
 from . import grabcut
 from .geometry import Box, mask_box
 from .recipes import Recipe
@@ -59,7 +60,7 @@ def _segment(frame: Pixels, values: Floats, recipe: Recipe) -> Mask:
     if not evidence.any():
         return np.zeros(evidence.shape, np.bool_)
     if recipe.engine == "threshold":
-        above: Mask = evidence > grabcut.otsu_threshold(evidence)
+        above: Mask = evidence > otsu_threshold(evidence)
         return above
     small, coarse = grabcut.shrink(frame, evidence, recipe.side)
     if recipe.seeds == "otsu":

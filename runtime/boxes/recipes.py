@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..arrays import Floats
 from ..contract import Contract
 from ..errors import OptionError
-from ..maps.kinds import AnyKind, file_output, get_kind, offers
+from ..maps.kinds import AnyKind, file_outputs, get_kind, offers
 
 if TYPE_CHECKING:
     from .grabcut import Middle
@@ -48,7 +48,7 @@ class Recipe:
     """
 
     name: str
-    map: AnyKind = "features"
+    map: AnyKind = "object"
     otherwise: str | None = None
     crops: int = 1
     power: float = 0.7
@@ -62,10 +62,10 @@ class Recipe:
     side: int | None = 64
 
     def evidence(self, values: Floats) -> Floats:
-        """What the seeds are taken from: `grabcut.evidence` of a map, float32 [h,w] in 0..1."""
-        from . import grabcut  # OpenCV, 0.2 s; a recipe is also a name in a list of options
+        """What the seeds are taken from: `evidence` of a map, float32 [h,w] in 0..1."""
+        from ..maps.evidence import evidence  # OpenCV, 0.2 s; a recipe is also a name in a list
 
-        return grabcut.evidence(values, self.power, self.smoothing)
+        return evidence(values, self.power, self.smoothing)
 
     def starting_from(self, map: AnyKind | None) -> Recipe:  # noqa: A002  the option's name
         """The same recipe with another kind of map to start from; None leaves it as it is.
@@ -157,5 +157,5 @@ def fitted(recipe: str | Recipe, contract: Contract) -> Recipe:
     chosen = get_recipe(recipe)
     if chosen.otherwise is not None and not offers(chosen.map, contract):
         return fitted(chosen.otherwise, contract)
-    file_output(chosen.map, contract)  # or its error
+    file_outputs(chosen.map, contract)  # or its error
     return chosen

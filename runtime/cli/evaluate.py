@@ -221,16 +221,16 @@ def _evaluation(
     from ..boxes.recipes import fitted, get_recipe
     from ..evaluation import datasets
     from ..evaluation.measure import Evaluation
-    from ..maps.kinds import file_output, offers
+    from ..maps.kinds import file_outputs, offers
     from ..session import Session
 
     threads, runs = plan(providers, threads, None)
     wanted = get_recipe(recipe).starting_from(kind)
 
     def maps(contract: Contract) -> set[str]:
-        names = {file_output(fitted(wanted, contract).map, contract)}
+        names = set(file_outputs(fitted(wanted, contract).map, contract))
         if baselines == "all" and offers("saliency", contract):  # the textbook recipe cuts on it
-            names.add(file_output("saliency", contract))
+            names.update(file_outputs("saliency", contract))
         return names
 
     session = Session(file, providers, threads, maps, parse(settings))

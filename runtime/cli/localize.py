@@ -113,7 +113,7 @@ def localize(
     from .. import located, pipeline
     from ..boxes.recipes import fitted, get_recipe
     from ..drawing.pictures import localization_rows
-    from ..maps.kinds import file_output, get_kind
+    from ..maps.kinds import file_outputs, get_kind
     from ..output.run_log import RunLog
     from .pictures import Pictures, named
 
@@ -130,7 +130,7 @@ def localize(
     )
 
     def maps(contract: Contract) -> list[str]:
-        return [file_output(fitted(wanted, contract).map, contract)]
+        return list(file_outputs(fitted(wanted, contract).map, contract))
 
     run = ImageRun(ctx, out, maps=maps, beside=asked.beside(), **options)
     chosen = fitted(wanted, run.session.contract)

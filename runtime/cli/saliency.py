@@ -59,14 +59,14 @@ def saliency(
     000001_NAME, and so on.
     """
     from .. import pipeline
-    from ..maps.kinds import file_output
+    from ..maps.kinds import file_outputs
     from .pictures import Pictures, lockstep
 
     need_folder(out, asked.need_folder())
     kinds = asked.kinds(kind)
 
     def maps(contract: Contract) -> list[str]:
-        return [file_output(one, contract) for one in kinds.values()]
+        return [name for one in kinds.values() for name in file_outputs(one, contract)]
 
     run = ImageRun(ctx, out, maps=maps, beside=asked.beside(), **options)
     pictures = Pictures(run, asked, kinds, int(crops or 1))

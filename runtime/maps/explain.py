@@ -9,8 +9,9 @@ import numpy as np
 from ..arrays import Doubles, Floats, Index, Pixels
 from ..images import crops as crops_module
 from ..images.prepare import Prepared
+from .enlarged import enlarged
 from .kind import Kind, ManyRuns, OneRun
-from .kinds import AnyKind, file_output, get_kind
+from .kinds import AnyKind, file_outputs, get_kind
 from .points import graph_values
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def explain(
         OptionError: no kind has that name, or the file lacks what it is made of.
     """
     chosen = get_kind(kind)
-    file_output(chosen, runner.contract)  # or an error before anything runs
+    file_outputs(chosen, runner.contract)  # or an error before anything runs
     views = np.concatenate([image.views for image in images])
     count = len(images[0].views)
     mean, target, maps = _explained(runner, views, index, count, batch, chosen)
@@ -113,15 +114,3 @@ def _run(runner: Runner, views: Pixels, index: Index, batch: int) -> Runs:
 
 def _maps(runner: Runner, runs: Runs, kind: OneRun) -> Floats:
     return np.concatenate([kind.of_run(runner, *run) for run in runs])
-
-
-def enlarged(maps: Floats, height: int, width: int) -> Floats:
-    """Maps [...,h,w] as [...,height,width], linear between their cells."""
-    if maps.shape[-2:] == (height, width):
-        return maps
-    import cv2  # 0.2 s that maps in pixels do without
-
-    large = np.empty((*maps.shape[:-2], height, width), np.float32)
-    for place in np.ndindex(*maps.shape[:-2]):
-        cv2.resize(maps[place], (width, height), dst=large[place], interpolation=cv2.INTER_LINEAR)
-    return large

@@ -1,4 +1,4 @@
-"""The map of middle feature maps that boxes start from."""
+"""How much middle feature maps matter."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ class Features(FileMap):
     """
 
     name = "features"
-    help = "how much the middle feature maps matter, coarse and calm, what boxes start from"
+    help = "how much the middle feature maps matter, coarse and calm"

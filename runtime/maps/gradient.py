@@ -28,7 +28,7 @@ class Gradient(OneRun):
     help = "what the score gains where a pixel gets one unit brighter in all channels"
     has_signs = True
 
-    def output(self, outputs: Sequence[str]) -> str:
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """``gradient``."""
         return signed_gradient("the map gradient", outputs)
 

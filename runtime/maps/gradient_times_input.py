@@ -28,7 +28,7 @@ class GradientTimesInput(OneRun):
     help = "the gradient of each pixel times its value"
     has_signs = True
 
-    def output(self, outputs: Sequence[str]) -> str:
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """``gradient``."""
         return signed_gradient("gradient times input", outputs)
 

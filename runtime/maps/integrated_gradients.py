@@ -62,7 +62,7 @@ class IntegratedGradients(ManyRuns):
         choices=get_args(Baseline),
     )
 
-    def output(self, outputs: Sequence[str]) -> str:
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """``gradient``."""
         return signed_gradient("Integrated Gradients", outputs)
 

@@ -49,8 +49,8 @@ class Kind(abc.ABC):
         return "blue-orange" if self.has_signs else "inferno"
 
     @abc.abstractmethod
-    def output(self, outputs: Sequence[str]) -> str:
-        """The output of a file that the map is made of.
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        """The outputs of a file that the map is made of.
 
         Args:
             outputs: names of the maps that the file returns.
@@ -84,11 +84,11 @@ class OneRun(Kind):
 class FileMap(OneRun):
     """A kind that is an output of the file, of the same name, as it is."""
 
-    def output(self, outputs: Sequence[str]) -> str:
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """Its own name."""
         if self.name not in outputs:
             raise no_map(self.name, outputs)
-        return self.name
+        return (self.name,)
 
     def of_run(self, runner: Runner, outputs: Outputs, values: Floats | Pixels) -> Floats:
         """The output."""
@@ -133,7 +133,7 @@ def option(
     )
 
 
-def signed_gradient(what: str, outputs: Sequence[str]) -> str:
+def signed_gradient(what: str, outputs: Sequence[str]) -> tuple[str, ...]:
     """``gradient``, or the error of a kind that is made of gradients with their signs.
 
     Raises:
@@ -145,7 +145,7 @@ def signed_gradient(what: str, outputs: Sequence[str]) -> str:
             f"it has: {', '.join(outputs)}.",
             "export it with --maps saliency,features,gradient.",
         )
-    return "gradient"
+    return ("gradient",)
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import OptionError
 from .features import Features
+from .gains import Gains
 from .gradcam import GradCAM
 from .gradient import Gradient
 from .gradient_times_input import GradientTimesInput
 from .integrated_gradients import IntegratedGradients
 from .kind import Kind
 from .layercam import LayerCAM
+from .object import ObjectMap
 from .saliency import PixelSaliency
 from .smoothgrad import SmoothGrad
 
@@ -23,8 +25,10 @@ KINDS: dict[str, type[Kind]] = {
     "saliency": PixelSaliency,
     "gradient": Gradient,
     "features": Features,
+    "gains": Gains,
     "gradcam": GradCAM,
     "layercam": LayerCAM,
+    "object": ObjectMap,
     "smoothgrad": SmoothGrad,
     "ig": IntegratedGradients,
     "gradxinput": GradientTimesInput,
@@ -36,8 +40,10 @@ table.
 
 Examples:
     >>> import backlit
-    >>> list(backlit.KINDS)
-    ['saliency', 'gradient', 'features', 'gradcam', 'layercam', 'smoothgrad', 'ig', 'gradxinput']
+    >>> list(backlit.KINDS)[:7]
+    ['saliency', 'gradient', 'features', 'gains', 'gradcam', 'layercam', 'object']
+    >>> list(backlit.KINDS)[7:]
+    ['smoothgrad', 'ig', 'gradxinput']
     >>> backlit.KINDS["smoothgrad"](samples=8)
     SmoothGrad(samples=8, noise=0.15, signed=False, seed=0)
 """
@@ -59,24 +65,24 @@ def get_kind(kind: AnyKind) -> Kind:
     return KINDS[kind]()
 
 
-def file_output(kind: AnyKind, contract: Contract) -> str:
-    """The output of a file that a kind of map is made of.
+def file_outputs(kind: AnyKind, contract: Contract) -> Sequence[str]:
+    """The outputs of a file that a kind of map is made of.
 
     Raises:
         OptionError: no kind has that name, or the file lacks what it is made of.
     """
-    return get_kind(kind).output(_outputs(contract))
+    return get_kind(kind).made_of(_outputs(contract))
 
 
 def offers(kind: AnyKind, contract: Contract) -> bool:
-    """Whether a file has the output that a kind of map is made of.
+    """Whether a file has the outputs that a kind of map is made of.
 
     Raises:
         OptionError: no kind has that name.
     """
     chosen = get_kind(kind)
     try:
-        chosen.output(_outputs(contract))
+        chosen.made_of(_outputs(contract))
     except OptionError:
         return False
     return True

@@ -25,11 +25,11 @@ class PixelSaliency(OneRun):
     name = "saliency"
     help = "the paper's, the magnitude of the score's gradient, the largest of the channels"
 
-    def output(self, outputs: Sequence[str]) -> str:
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """``saliency``, or ``gradient``, of which the map can be made."""
         for name in ("saliency", "gradient"):
             if name in outputs:
-                return name
+                return (name,)
         raise no_map("saliency", outputs)
 
     def of_run(self, runner: Runner, outputs: Outputs, values: Floats | Pixels) -> Floats:

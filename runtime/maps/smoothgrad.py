@@ -61,11 +61,11 @@ class SmoothGrad(ManyRuns):
     )  # fmt: skip
     seed: int = option(0, "of the noise.", least=0)
 
-    def output(self, outputs: Sequence[str]) -> str:
+    def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """``gradient`` for a signed average, else what `PixelSaliency` is made of."""
         if self.signed:
             return signed_gradient("SmoothGrad of signed gradients", outputs)
-        return PixelSaliency().output(outputs)
+        return PixelSaliency().made_of(outputs)
 
     def of_views(self, runner: Runner, views: Pixels, index: Index, batch: int) -> Floats:
         """The average, score per unit of the graph's ``image`` values."""

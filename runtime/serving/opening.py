@@ -15,7 +15,7 @@ from ..contract import Contract
 from ..decoding import decoded_one
 from ..errors import OptionError
 from ..located import boxes
-from ..maps.kinds import file_output, get_kind
+from ..maps.kinds import file_outputs, get_kind
 from ..session import Session
 from .engine import Engine
 from .logs import LOG
@@ -64,7 +64,7 @@ def _sessions(settings: Settings, provider: str, threads: int | None) -> list[Se
         )
 
     def maps(contract: Contract) -> list[str]:
-        return [file_output(fitted(settings.recipe, contract).map, contract)]
+        return list(file_outputs(fitted(settings.recipe, contract).map, contract))
 
     def opened(device: int | None) -> Session:
         options = {name: dict(own) for name, own in settings.options.items()}

@@ -17,7 +17,7 @@ from ....runtime.arrays import Index
 from ....runtime.drawing.charts import Chart, Series
 from ....runtime.drawing.html import Cell, Part, Row, Table
 from ....runtime.evaluation import metrics
-from ....runtime.maps.explain import enlarged
+from ....runtime.maps.enlarged import enlarged
 from .. import perturb
 from ..numbers import Record, number, numbers, three
 from ..question import Answer, Plain, Study
