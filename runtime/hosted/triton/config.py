@@ -17,7 +17,7 @@ from ...backend.interface import Spec, tensors
 from ...backend.providers.cuda import CHOSEN
 from ...boxes.recipes import Recipe
 from ...contract import Contract
-from ...maps.kinds import file_output
+from ...maps.kinds import file_outputs
 
 Backend = Literal["onnxruntime", "tensorrt", "python"]
 Accelerator = Literal["cuda", "tensorrt"]
@@ -62,7 +62,7 @@ class Hosted:
     @property
     def map(self) -> str:
         """The output that boxes start from."""
-        return file_output(self.recipe.map, self.contract)
+        return file_outputs(self.recipe.map, self.contract)[0]
 
 
 def decode(hosted: Hosted) -> str:

@@ -16,7 +16,7 @@ from ...contract import ENGINE_KEY, KEY, MARK, Contract
 from ...errors import ModelError, OptionError
 from ...files import folder, whole_file
 from ...guard import JSON, Guard, Mark
-from ...maps.kinds import file_output, get_kind
+from ...maps.kinds import file_outputs, get_kind
 from . import config
 from .config import Hosted
 from .readme import dockerfile, readme
@@ -52,9 +52,11 @@ def read(path: str, recipe: Recipe, maps: Collection[str] = ()) -> tuple[bytes, 
     if ENGINE_KEY in entries:
         raise ModelError(f"{path} is an engine already.", "give the file it was made of.")
     chosen = fitted(recipe, contract)
+    if get_kind(chosen.map).name == "object":  # made of two outputs, and the cut is given one
+        chosen = dataclasses.replace(chosen, map="features")
     kind = get_kind(chosen.map)
-    output = file_output(kind, contract)
-    if output != kind.name or output == "gradient":
+    output, *others = file_outputs(kind, contract)
+    if others or output != kind.name or output == "gradient":
         raise OptionError(
             f"the map {kind.name} is not an output of the file, which boxes start from here.",
             "choose one that is by --map; `backlit info FILE` lists them.",
