@@ -10,7 +10,7 @@ SERVERS := .venv-servers
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow fuzz lint docs servers oracle planted zoo boxes throughput load bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow fuzz lint docs engines servers oracle planted zoo boxes throughput load bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -77,6 +77,11 @@ $(SERVERS)/ready: pyproject.toml setup.py tests/constraints-servers.txt
 	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
 	for file in __init__.py py.typed; do ln -sfn ../../backlit/$$file .typing/backlit/$$file; done
 	touch $@
+
+# Backlit's maps on other engines' arithmetic: OpenVINO, and WebGPU on a Vulkan in software where one
+# is installed. An hour; goes on where it stopped. make engines ARGS="--only tiny --providers openvino"
+engines: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.engines $(ARGS)
 
 # The gradients of onnx's own operator tests; make oracle PATTERN=conv runs those of that name.
 oracle: .venv/ready-test
