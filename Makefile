@@ -4,15 +4,13 @@ BIN := .venv/bin
 # On Linux x86-64 the environment has onnxruntime-gpu, so that a provider that cannot load is tested
 # for real; the two builds own the same module, so it is one or the other.
 ORT := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),gpu,cpu)
-# onnxruntime-openvino owns that module, too, so it has an environment of its own.
-OPENVINO := .venv-openvino
 # A Triton server whose Python backend reads arrays of NumPy 1 alone, and MLServer, which wants an
 # older Starlette: not in .venv.
 SERVERS := .venv-servers
 # Building the package needs nothing of the package.
 DIST := .venv-dist
 
-.PHONY: demo test slow fuzz lint docs openvino servers oracle planted zoo boxes proving throughput load bench gpu-bench gpu-check precision many dist wheel clean
+.PHONY: demo test slow fuzz lint docs engines servers oracle planted zoo boxes proving throughput load bench gpu-bench gpu-check precision many dist wheel clean
 
 demo: .venv/ready
 	$(BIN)/backlit demo -o out
@@ -64,16 +62,6 @@ docs: .venv/ready-docs
 	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --group docs
 	touch $@
 
-# The tests of OpenVINO, which make test skips, and those of the code that it shares.
-openvino: $(OPENVINO)/ready
-	OMP_NUM_THREADS=1 $(OPENVINO)/bin/python -m pytest tests/test_openvino.py tests/test_providers.py tests/test_session.py
-
-$(OPENVINO)/ready: pyproject.toml setup.py tests/constraints.txt
-	test -x $(OPENVINO)/bin/python || $(PYTHON) -m venv $(OPENVINO)
-	$(OPENVINO)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(OPENVINO)/bin/python -m pip install --quiet --constraint tests/constraints.txt --editable ".[openvino,boxes,export]" pytest
-	touch $@
-
 # A repository in a real Triton server, and a folder in a real MLServer, which make test skips.
 servers: $(SERVERS)/ready
 	OMP_NUM_THREADS=1 $(SERVERS)/bin/python -m pytest tests/test_triton.py tests/test_triton_server.py tests/test_mlserver.py
@@ -89,6 +77,11 @@ $(SERVERS)/ready: pyproject.toml setup.py tests/constraints-servers.txt
 	for part in export runtime models; do ln -sfn ../../$$part .typing/backlit/$$part; done
 	for file in __init__.py py.typed; do ln -sfn ../../backlit/$$file .typing/backlit/$$file; done
 	touch $@
+
+# Backlit's maps on other engines' arithmetic: OpenVINO, and WebGPU on a Vulkan in software where one
+# is installed. An hour; goes on where it stopped. make engines ARGS="--only tiny --providers openvino"
+engines: .venv/ready-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.engines $(ARGS)
 
 # The gradients of onnx's own operator tests; make oracle PATTERN=conv runs those of that name.
 oracle: .venv/ready-test
@@ -127,7 +120,7 @@ load: .venv/ready-test
 
 # Backlit beside PyTorch, captum and onnx-ad (where installed) on nine classifiers, into
 # docs/measured/bench.md: hours on a quiet machine; goes on where it stopped. make bench ONLY="resnet*"
-bench: .venv/ready-test $(if $(filter gpu,$(ORT)),$(OPENVINO)/ready)
+bench: .venv/ready-test
 	$(BIN)/python -m benchmarks.bench.suite --only "$(ONLY)"
 
 # Backlit on an NVIDIA GPU beside PyTorch and captum, into docs/measured/gpu.md and gpu.json; goes on
@@ -166,4 +159,4 @@ $(DIST)/ready: pyproject.toml tests/constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv $(OPENVINO) $(SERVERS) $(DIST) .typing .arrows .docs out build dist *.egg-info
+	rm -rf .venv $(SERVERS) $(DIST) .typing .arrows .docs out build dist *.egg-info

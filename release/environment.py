@@ -23,7 +23,9 @@ _HTTP = ("starlette", "uvicorn", "python_multipart", "prometheus_client")
 BRINGS = {
     "cpu": (_ORT,),
     "gpu": (_ORT,),
-    "openvino": (_ORT,),
+    "openvino": ("onnxruntime_ep_openvino",),
+    "webgpu": ("onnxruntime_ep_webgpu",),
+    "tensorrt-rtx": ("onnxruntime_ep_nv_tensorrt_rtx",),
     "boxes": (_CV,),
     "serve": _HTTP,
     "mlserver": ("mlserver", *_HTTP),

@@ -253,6 +253,6 @@ def no_exporter(what: str, error: ModuleNotFoundError) -> ModuleNotFoundError | 
     if missing == "onnxruntime":  # the extra export leaves open which of its builds it is
         return BacklitError(
             f"{what} needs ONNX Runtime, which is not installed.",
-            "pip install 'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]').",
+            "pip install 'backlit[cpu]' (or 'backlit[gpu]').",
         )
     return error

@@ -47,8 +47,7 @@ class Session(Runner):
 
     Attributes:
         path: of the file.
-        provider: the execution provider that it runs on: ``cpu``, ``cuda``, ``tensorrt``,
-            ``openvino``.
+        provider: the execution provider that it runs on: ``cpu``, ``cuda``, ``openvino``, ...
         contract: what the file says of itself: image, classes, labels, maps.
         options: those of the providers, as they were given.
         elsewhere: nodes that a GPU provider left to the CPU.

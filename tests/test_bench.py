@@ -190,29 +190,27 @@ def test_another_interpreter_runs_the_runtime_beside_the_worker(
         Worker(worker_job(subject, tmp_path, "backlit-openvino"), 20, other_python)
 
 
-def test_openvino_of_another_interpreter(subject: Subject) -> None:
-    python = Path(__file__).parents[1] / ".venv-openvino" / "bin" / "python"
-    if not python.exists():
-        pytest.skip("no .venv-openvino: make openvino makes it")
+def test_openvino_beside_the_cpu_provider(subject: Subject) -> None:
+    if not probe("openvino").loads:
+        pytest.skip(f"OpenVINO does not load: {probe('openvino').reason}")
     names = ["backlit-openvino", "backlit-openvino-singly", "backlit-cpu"]
-    case = bench.run(subject, 2, 2, rounds=2, wanted=names, openvino_python=python)
+    case = bench.run(subject, 2, 2, rounds=2, wanted=names)
     assert result(case, "backlit-cpu").distance == 0  # the others are compared with it
     for name in names[:2]:
         found = result(case, name)
         assert (found.status, found.reason) == ("ok", "")
         assert found.distance is not None
         assert found.distance < 1e-5
-        assert set(found.versions) == {"backlit", "onnxruntime-openvino"}
-    assert bench_table.versions([case])["onnxruntime"] == ort.__version__
+        assert found.versions == {
+            "backlit": result(case, "backlit-cpu").versions["backlit"],
+            "onnxruntime": ort.__version__,
+        }
 
 
 def test_openvino_has_a_file_of_its_own(subject: Subject) -> None:
     assert subject.openvino != subject.backlit
     asked = bench.contenders(subject, 1)["backlit-openvino"]
     assert (asked == "") == probe("openvino").loads
-    assert bench.contenders(subject, 1, None, Path(sys.executable))["backlit-openvino"] == ""
-    args = ["bench", str(subject.backlit), "--openvino-python", "nobody"]
-    assert CliRunner().invoke(main, args).exit_code == 2
 
 
 def test_ratios_are_taken_round_by_round() -> None:

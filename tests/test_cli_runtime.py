@@ -195,7 +195,7 @@ def test_doctor_finds_double_installs(monkeypatch):
 def test_doctor_where_nothing_loads(monkeypatch):
     from backlit.runtime.backend import doctor
 
-    nothing = probing.Probe("cpu", compiled=True, loads=False, reason="broken", fix="mend it")
+    nothing = probing.Probe("cpu", here=True, loads=False, reason="broken", fix="mend it")
     monkeypatch.setattr(probing, "probe", lambda name: nothing)
     assert doctor.Trouble("no execution provider loads.", "mend it") in doctor.diagnose().troubles
     assert doctor.diagnose().chosen is None
@@ -336,7 +336,7 @@ def test_images_from_stdin(work, good):
         (["--crops", "3"], 2, "'3' is not one of '1', '2', '10'"),
         (["--batch", "0"], 2, "--batch"),
         (["--threads", "0"], 2, "0 threads"),
-        (["--providers", "gpu"], 2, "cuda, tensorrt, openvino, cpu"),
+        (["--providers", "gpu"], 2, "cuda, tensorrt, cpu, openvino"),
         (["--nonsense"], 2, "--nonsense"),
     ],
 )

@@ -130,10 +130,10 @@ def test_where_it_does_not_load_its_own_words_say_why(
 ) -> None:
     create = creation.create
 
-    def fails(ort: Any, model: Any, providers: Any, first: Provider, *args: Any, **n: Any) -> Any:
-        if first is row:
+    def fails(ort: Any, model: Any, rows: Any, *args: Any, **named: Any) -> Any:
+        if row in rows:
             raise RuntimeError("nothing there")
-        return create(ort, model, providers, first, *args, **n)
+        return create(ort, model, rows, *args, **named)
 
     monkeypatch.setattr(creation, "create", fails)
     done = backlit("saliency", work / "m.onnx", work / "a.png", "--providers", "madeup")

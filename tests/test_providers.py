@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from backlit.runtime.backend import creation, models, ort, probing, sessions
+from backlit.runtime.backend import creation, models, ort, plugins, probing, sessions
 from backlit.runtime.backend.libraries import last_line
 from backlit.runtime.backend.providers import table
 from backlit.runtime.errors import ModelError, OptionError, ProviderError
@@ -26,7 +26,7 @@ def file(tmp_path_factory):
 
 def test_probe_tells_the_truth_about_the_cpu():
     probe = probing.probe("cpu")
-    assert probe.compiled
+    assert probe.here
     assert probe.loads
     assert probe.reason == probe.fix == ""
 
@@ -42,25 +42,28 @@ def test_probe_network_is_a_convolution():
 def test_every_probe_that_fails_says_why_and_what_to_do():
     for name, row in table.PROVIDERS.items():
         probe = probing.probe(name)
-        assert probe.compiled == (row.full in onnxruntime.get_available_providers())
+        built = row.full in onnxruntime.get_available_providers()
+        assert probe.here == (plugins.here(row) or built)
+        assert probe.untested == row.untested
         if not probe.loads:
             assert probe.reason
-            assert "pip install" in probe.fix
+            assert "pip install" in probe.fix or "--providers cpu" in probe.fix
 
 
 def test_a_build_without_a_provider_names_the_extra_that_has_it():
-    extras = {"cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
-    for name, extra in extras.items():
+    for name, extra in {"cuda": "gpu", "tensorrt": "gpu"}.items():
         probe = probing.probe(name)
-        if not probe.compiled:
+        if not probe.here:
             assert f"'backlit[{extra}]'" in probe.fix
-            # all three go, whichever is here: they own one module
-            assert "onnxruntime onnxruntime-gpu onnxruntime-openvino" in probe.fix
+            # both go, whichever is here: they own one module
+            assert "onnxruntime onnxruntime-gpu" in probe.fix
 
 
 def test_candidates():
     assert probing.candidates("cpu") == [("cpu",)]
-    loading = [name for name in table.PROVIDERS if probing.probe(name).loads]
+    unnamed = [name for name, row in table.PROVIDERS.items() if not row.named]
+    assert unnamed == ["cuda", "tensorrt", "cpu"]
+    loading = [name for name in unnamed if probing.probe(name).loads]
     assert probing.candidates(None) == [(name,) for name in loading]
     with pytest.raises(OptionError):
         probing.candidates("gpu")
@@ -84,7 +87,7 @@ def test_a_named_provider_that_does_not_load_is_an_error_with_the_fix(file, aske
     with pytest.raises(ProviderError) as caught:
         sessions.open_session(file, asked)
     assert "pip install" in caught.value.fix
-    compiled = probing.probe("cuda").compiled
+    compiled = probing.probe("cuda").here
     assert ("'onnxruntime-gpu[cuda,cudnn]'" if compiled else "'backlit[gpu]'") in caught.value.fix
     if "tensorrt" in asked:
         assert "tensorrt-cu13>=10.13,<11" in caught.value.fix
@@ -109,7 +112,7 @@ for _ in range(2):  # the second time it is known
         pass
     else:
         raise SystemExit("no error")
-assert tried == [probing._TINY] * probing.probe({name!r}).compiled, tried
+assert tried == [probing._TINY] * probing.probe({name!r}).here, tried
 print(open_session({str(file)!r}).provider)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -137,11 +140,9 @@ def test_what_onnxruntime_took_is_compared_with_what_was_asked(file, monkeypatch
     """As if the probe had been wrong: the session itself falls back without a word."""
     if probing.probe("cuda").loads:
         pytest.skip("CUDA loads here: its failure cannot be tested")
-    if not probing.probe("cuda").compiled:
+    if not probing.probe("cuda").here:
         pytest.skip("this ONNX Runtime is built without CUDA")
-    monkeypatch.setattr(
-        probing, "probe", lambda name: probing.Probe(name, compiled=True, loads=True)
-    )
+    monkeypatch.setattr(probing, "probe", lambda name: probing.Probe(name, here=True, loads=True))
     with pytest.raises(ProviderError, match="asked for cuda and took CPUExecutionProvider"):
         sessions.open_session(file, ["cuda"])
 
@@ -150,7 +151,7 @@ def test_what_onnxruntime_took_is_compared_with_what_was_asked(file, monkeypatch
 def test_unknown_names(names):
     with pytest.raises(OptionError, match="no execution provider") as caught:
         probing.parse(names)
-    assert "cuda, tensorrt, openvino, cpu" in caught.value.fix
+    assert "cuda, tensorrt, cpu, openvino, webgpu" in caught.value.fix
 
 
 def test_parse():

@@ -34,7 +34,6 @@ from benchmarks import (
 
 RESULTS = ROOT / "out" / "bench"
 PAGE = ROOT / "docs" / "measured" / "bench.md"
-OPENVINO = ROOT / ".venv-openvino" / "bin" / "python"
 SIZE = 224
 MODELS = (
     "resnet18", "resnet50", "vgg16", "squeezenet1_1", "mobilenet_v2", "densenet121",
@@ -56,7 +55,7 @@ threads and cores; they take turns, one run each per round, and each time is div
 the scores. Given are the median of these ratios and their quartiles; the first rounds are thrown
 away. A run takes uint8 pixels in memory to scores and saliency maps as numpy arrays. `classifier`
 is the source's own ONNX graph, without Backlit's prologue: a check of the yardstick.
-`backlit-openvino` runs the file that is exported for it, in an interpreter of its own. torch runs
+`backlit-openvino` runs the file that is exported for it. torch runs
 with frozen parameters, one backward pass per class (`torch-batched`: all as one), all but `torch`
 in channels-last layout; `torch-compile` compiles pixels to maps as a whole. `-singly` runs a file
 once per class. Weights are random (seeded). Every map is compared with Backlit's; **WRONG** marks
@@ -107,10 +106,7 @@ def measure(todo: list[tuple[str, int, int]], rounds: int, digest: str) -> None:
                 size=SIZE, mean=zoo.MEAN, std=zoo.STD,
             )  # fmt: skip
             for batch, k in [(b, k) for n, b, k in todo if n == name]:
-                case = bench.run(
-                    subject, batch, k, rounds=rounds,
-                    openvino_python=OPENVINO if OPENVINO.exists() else None,
-                )  # fmt: skip
+                case = bench.run(subject, batch, k, rounds=rounds)
                 bench_table.show(console, case)
                 kept = {"sources": digest, "machine": bench_table.machine(), "case": case.line()}
                 file = RESULTS / f"{name}-batch{batch}-k{k}.json"

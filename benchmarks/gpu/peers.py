@@ -58,7 +58,7 @@ def _trusted() -> None:
     """Take providers to load: what tries them needs a convolution, so cuDNN."""
     from backlit.runtime.backend import probing
 
-    probing.probe = functools.cache(lambda name: probing.Probe(name, compiled=True, loads=True))
+    probing.probe = functools.cache(lambda name: probing.Probe(name, here=True, loads=True))
 
 
 def cuda_backlit(job: Any, case: Any, mode: str) -> Any:

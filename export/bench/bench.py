@@ -38,7 +38,6 @@ def contenders(
     subject: Subject,
     k: int,
     providers: str | Sequence[str] | None = None,
-    openvino_python: Path | None = None,
 ) -> dict[str, str]:
     """Every contender there is for a subject, with the reason why it cannot run (empty: it can)."""
     found = {YARDSTICK: "", "classifier": ""}
@@ -47,8 +46,7 @@ def contenders(
     named = parse(providers)
     for name in PROVIDERS if named is None else named:
         tried = probe(name)
-        elsewhere = name == "openvino" and openvino_python is not None
-        found[f"backlit-{name}"] = "" if tried.loads or elsewhere else tried.reason
+        found[f"backlit-{name}"] = "" if tried.loads else tried.reason
         if k > 1:
             found[f"backlit-{name}-singly"] = found[f"backlit-{name}"]
     for name, kind in CONTENDERS.items():
@@ -72,7 +70,6 @@ def run(
     rounds: int = 20,
     wanted: Sequence[str] = (),
     providers: str | Sequence[str] | None = None,
-    openvino_python: Path | None = None,
     timeout: float = TIMEOUT,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Case:
@@ -87,19 +84,16 @@ def run(
         wanted: contenders; none: all that can run here. The yardstick always runs. One of your own
             is ``package.module:callable`` (see worker.Job).
         providers: short names for Backlit; None: every one that loads.
-        openvino_python: an interpreter that has onnxruntime-openvino, numpy and Pillow, for
-            Backlit on OpenVINO where the ONNX Runtime here is built without it: the two cannot be
-            installed beside each other.
         timeout: seconds to open a contender, or for one run.
         progress: called with what is going on.
 
     Raises:
         OptionError: an unknown contender, or numbers that cannot be run.
     """
-    known = contenders(subject, k, providers, openvino_python)
+    known = contenders(subject, k, providers)
     _check(wanted, known, rounds, threads)
     names = list(dict.fromkeys([YARDSTICK, *(wanted or known)]))
-    race = _Race(subject, threads, timeout, openvino_python)
+    race = _Race(subject, threads, timeout)
     for name in names:
         if known.get(name):
             race.results[name] = Result(name, "failed" if wanted else "absent", known[name])
@@ -148,13 +142,11 @@ class _Race:
         turns: seconds and CPU seconds of each turn, by contender.
     """
 
-    def __init__(
-        self, subject: Subject, threads: int, timeout: float, openvino_python: Path | None
-    ) -> None:
+    def __init__(self, subject: Subject, threads: int, timeout: float) -> None:
         self.results: dict[str, Result] = {}
         self.turns: dict[str, list[tuple[float, float]]] = {}
         self._subject, self._threads = subject, threads
-        self._timeout, self._openvino_python = timeout, openvino_python
+        self._timeout = timeout
         self._workers: dict[str, Worker] = {}
 
     def open(self, names: Sequence[str], folder: Path, progress: Callable[[str], None]) -> None:
@@ -162,9 +154,8 @@ class _Race:
         for name in names:
             progress(f"opening {name}")
             try:
-                python = self._openvino_python if _on_openvino(name) else None
                 job = _job(name, self._subject, folder, self._threads)
-                self._workers[name] = Worker(job, self._timeout, python)
+                self._workers[name] = Worker(job, self._timeout)
                 self.turns[name] = []
             except Failed as failure:
                 self.results[name] = Result(name, "failed", str(failure))
@@ -206,10 +197,6 @@ class _Race:
             worker.close()
 
 
-def _on_openvino(name: str) -> bool:
-    return name.startswith("backlit-openvino")
-
-
 def _job(name: str, subject: Subject, folder: Path, threads: int) -> Job:
     return Job(
         contender=name,
@@ -217,7 +204,7 @@ def _job(name: str, subject: Subject, folder: Path, threads: int) -> Job:
         images=str(folder / "images.npy"),
         index=str(folder / "index.npy"),
         classes=subject.contract.score.classes,
-        backlit=str(subject.openvino if _on_openvino(name) else subject.backlit),
+        backlit=str(subject.openvino if name.startswith("backlit-openvino") else subject.backlit),
         forward=str(subject.forward),
         classifier=None if subject.classifier is None else str(subject.classifier),
         module=None if subject.module is None else str(subject.module),

@@ -287,8 +287,6 @@ def main() -> None:
                 versions[package] = getattr(sys.modules[package], "__version__", None)
         if "backlit" in versions:
             versions["backlit"] = job.version
-        if job.contender.startswith("backlit-openvino"):  # not what the others call so
-            versions["onnxruntime-openvino"] = versions.pop("onnxruntime")
         answer(import_seconds=imported - started, open_seconds=opened - imported, versions=versions)
         for line in sys.stdin:
             if line.strip() == "run":

@@ -215,7 +215,7 @@ def placed(session: Any, path: Path) -> CudaReport:
 def _open(ort: Any, path: Path, shape: tuple[int, int] | None, graph: bool) -> Any:
     cuda = PROVIDERS["cuda"]
     options = cuda.settings({"enable_cuda_graph": str(int(graph))}, None)
-    return creation.create(ort, path, {cuda.full: options}, cuda, threads=None, shape=shape)
+    return creation.create(ort, path, {cuda: options}, threads=None, shape=shape)
 
 
 def _load(path: Path) -> ir.Model:

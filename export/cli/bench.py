@@ -49,10 +49,6 @@ Examples:
 @click.option("--rounds", type=click.IntRange(1), default=20, show_default=True)
 @click.option("--providers", help="Such as openvino,cpu, for Backlit.  [default: all that load]")
 @click.option(
-    "--openvino-python", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="PATH", help="The Python that has onnxruntime-openvino, if it is not this one.",
-)  # fmt: skip
-@click.option(
     "--contender", "wanted", multiple=True, metavar="NAME",
     help="Such as torch. Repeatable.  [default: all that are installed]",
 )  # fmt: skip

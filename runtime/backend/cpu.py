@@ -109,15 +109,16 @@ class Binding:
         wanted = tensors(contract, shape)
         self._inputs = {name: value(*spec) for name, spec in wanted.inputs.items()}
         self._outputs = {name: value(*spec) for name, spec in wanted.outputs.items()}
-        for name, buffer in self._inputs.items():
-            self._io.bind_ortvalue_input(name, buffer)
         for name, buffer in self._outputs.items():
             self._io.bind_ortvalue_output(name, buffer)
 
     def run(self, images: npt.NDArray[Any], index: npt.NDArray[np.int64]) -> list[Any]:
         """Scores, classes, score and the maps: copies of the output buffers."""
-        self._inputs["image"].update_inplace(np.ascontiguousarray(images))
-        self._inputs["class_index"].update_inplace(np.ascontiguousarray(index))
+        given = {"image": images, "class_index": index}
+        for name, buffer in self._inputs.items():
+            buffer.update_inplace(np.ascontiguousarray(given[name]))
+            # Each time: a provider with memory of its own copies when bound, not when it runs.
+            self._io.bind_ortvalue_input(name, buffer)
         self._session.run_with_iobinding(self._io)
         # numpy() is a view of the buffer, which the next run overwrites.
         return [np.array(value.numpy()) for value in self._outputs.values()]

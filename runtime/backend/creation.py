@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import placement
+from . import placement, plugins
 from .ort import FATAL, usual_severity
 from .provider import Provider
 
@@ -18,8 +19,7 @@ _LOCK = threading.Lock()
 def create(
     ort: Any,
     model: str | os.PathLike[str] | bytes,
-    providers: Mapping[str, Mapping[str, str]],
-    first: Provider,
+    rows: Mapping[Provider, Mapping[str, str]],
     threads: int | None,
     optimise: bool = True,
     shape: tuple[int, int] | None = None,
@@ -31,14 +31,14 @@ def create(
     Args:
         ort: the onnxruntime module.
         model: path of an ONNX file, or its bytes.
-        providers: ONNX Runtime's name -> its options, in order of preference.
-        first: the row of the first of them.
+        rows: providers with their options, in order of preference.
         threads: threads within an operator; None: one per physical core.
         optimise: False skips the graph's optimisation.
         shape: fixes the dimensions N and K of a Backlit file.
         path: of the file that bytes were read from, which may have weights beside it.
         written: where the optimised graph goes, for who wants to look at it.
     """
+    (first,) = itertools.islice(rows, 1)
     settings = ort.SessionOptions()
     settings.log_severity_level = FATAL  # errors arrive as exceptions; stderr is the user's
     if threads is not None:
@@ -57,11 +57,18 @@ def create(
     settings.enable_mem_pattern = first.memory_pattern
     if not optimise or first.optimises:
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    named: dict[str, Any] = {
+        "providers": [row.full for row in rows],
+        "provider_options": [dict(own) for own in rows.values()],
+    }
+    if any(plugins.here(row) for row in rows):  # by name, a plugin is left out without a word
+        named = {}
+        for row, own in rows.items():
+            plugins.add(ort, settings, row, own)
     return ort.InferenceSession(
         model if isinstance(model, bytes) else os.fspath(model),
         settings,
-        providers=list(providers),
-        provider_options=[dict(own) for own in providers.values()],
+        **named,
         enable_fallback=0,  # else the Python wrapper prints on stdout and retries on the CPU
     )
 

@@ -17,12 +17,13 @@ from .providers.table import PROVIDERS
 ONNXRUNTIME_BUILDS = {
     "onnxruntime": "'backlit[cpu]'",
     "onnxruntime-gpu": "'backlit[gpu]'",
-    "onnxruntime-openvino": "'backlit[openvino]'",
+    "onnxruntime-openvino": "'backlit[cpu,openvino]'",
     "onnxruntime-directml": "onnxruntime-directml",
     "onnxruntime-migraphx": "onnxruntime-migraphx",
-    "onnxruntime-qnn": "onnxruntime-qnn",
     "onnxruntime-rocm": "onnxruntime-rocm",
     "onnxruntime-training": "onnxruntime-training",
+    "onnxruntime-webgpu": "'backlit[cpu,webgpu]'",
+    "onnxruntime-windowsml": "onnxruntime-windowsml",
 }
 """Distributions that all own the module ``onnxruntime``, and what installs them."""
 
@@ -56,6 +57,7 @@ class Diagnosis:
         onnxruntime: installed builds of ONNX Runtime -> version; one is right.
         libraries: what CUDA and TensorRT need and what is there; nothing where this build of ONNX
             Runtime contains neither.
+        plugins: installed packages that are a provider -> version.
         wheels: installed nvidia-* and tensorrt* distributions -> version.
         providers: what became of each provider.
         chosen: short name of the provider that is taken when none is named; None if none loads.
@@ -67,6 +69,7 @@ class Diagnosis:
     packages: dict[str, str | None]
     onnxruntime: dict[str, str]
     libraries: tuple[Component, ...]
+    plugins: dict[str, str]
     wheels: dict[str, str]
     providers: tuple[probing.Probe, ...]
     chosen: str | None
@@ -78,7 +81,7 @@ def diagnose() -> Diagnosis:
     builds = _installed(tuple(ONNXRUNTIME_BUILDS))
     opencv = _installed(OPENCV_BUILDS)
     troubles = [
-        *_clash("onnxruntime", builds, "'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]')"),
+        *_clash("onnxruntime", builds, "'backlit[cpu]' (or 'backlit[gpu]')"),
         *(_overwritten(*builds) if len(builds) == 1 else ()),
         *_clash("cv2", opencv, "opencv-python-headless"),
     ]
@@ -90,7 +93,7 @@ def diagnose() -> Diagnosis:
     wheels = _nvidia()
     try:
         probes = [probing.probe(name) for name in PROVIDERS]
-        if any(probe.compiled and PROVIDERS[probe.name].leaves_nodes for probe in probes):
+        if any(probe.here and probe.name in ("cuda", "tensorrt") for probe in probes):
             libraries = components(onnxruntime())
             troubles += _unused(probes, libraries) + _other_cuda(wheels)
     except ProviderError as error:
@@ -103,9 +106,10 @@ def diagnose() -> Diagnosis:
         packages={**packages, **opencv},
         onnxruntime=builds,
         libraries=libraries,
+        plugins=_installed([row.plugin.package for row in PROVIDERS.values() if row.plugin]),
         wheels=wheels,
         providers=tuple(probes),
-        chosen=next((probe.name for probe in probes if probe.loads), None),
+        chosen=next((p.name for p in probes if p.loads and not PROVIDERS[p.name].named), None),
         troubles=tuple(troubles),
     )
 
@@ -161,7 +165,7 @@ def _unused(probes: Sequence[probing.Probe], found: Sequence[Component]) -> list
     return [
         Trouble(f"{probe.name} is expected to load and does not: {probe.reason}.", probe.fix)
         for probe in probes
-        if probe.compiled and not probe.loads and expected.get(probe.name)
+        if probe.here and not probe.loads and expected.get(probe.name)
     ]
 
 

@@ -42,6 +42,8 @@ def open_file(
     problem: ModelError | None = None
     for names in tried:
         row = PROVIDERS[names[0]]
+        if row.untested:
+            _LOG.warning("%s was not tested with Backlit: compare with --providers cpu", row.name)
         # No session is opened on a GPU, and takes memory, while another captures a CUDA graph.
         gate = GATE.using() if row.buckets else contextlib.nullcontext()
         try:

@@ -1,8 +1,9 @@
 """The user's options of execution providers: read, and refused in words that help.
 
-ONNX Runtime parses the options itself and refuses an unknown name or an impossible value, so what
-is valid is asked of it; a provider's ``keys`` only help to say what was meant. Those that Backlit
-chooses stand in the provider's row.
+Where ONNX Runtime parses the options itself it refuses an unknown name or an impossible value, so
+what is valid is asked of it; such a provider's ``keys`` only help to say what was meant. A plugin
+takes whatever it is given and ignores what it does not know, so its ``values`` are checked here.
+Those that Backlit chooses stand in the provider's row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from ..errors import OptionError
-from .provider import Options
+from .provider import Options, Values
 from .providers.table import PROVIDERS
 
 
@@ -51,7 +52,8 @@ def check_names(options: Options | None, taken: Collection[str]) -> None:
         taken: short names of the providers that the session is opened on.
 
     Raises:
-        OptionError: for a provider that is not among them, or for one that has no options.
+        OptionError: for a provider that is not among them, or for one that has no options; an
+            option that Backlit checks itself is none, or does not take the value.
     """
     for name, own in (options or {}).items():
         for key, value in own.items():
@@ -61,16 +63,30 @@ def check_names(options: Options | None, taken: Collection[str]) -> None:
                     f"runs on {', '.join(taken)}.",
                     f"add --providers {name}, or leave the option out.",
                 )
-            if not PROVIDERS[name].keys:
+            row = PROVIDERS[name]
+            if not row.options:
                 raise OptionError(
                     f"{name}.{key}={value}: the {name} provider has no options.",
                     "leave it out; --threads bounds its threads.",
                 )
+            if key in row.values:
+                _check(f"{name}.{key}={value}", value, row.values[key])
+            elif row.values:
+                raise _unknown(name, key)
+
+
+def _check(given: str, value: str, takes: Values) -> None:
+    if takes is int and not re.fullmatch(r"[0-9]{1,18}", value):
+        raise OptionError(f"{given}: not a whole number.", "give one, 0 or more.")
+    if isinstance(takes, tuple) and value not in takes:
+        raise OptionError(f"{given}: no such choice.", f"choose among {', '.join(takes)}.")
 
 
 # ONNX Runtime 1.31's own words; every one names the option, except for a number in TensorRT.
 _UNKNOWN = re.compile(r'Unknown provider option: "([^"]*)"|Invalid \w+ EP option: (\S+)')
 _VALUE = re.compile(r'provider option "([^"]*)":? ?(.*)|value for the key \'([^\']*)\' (.*)')
+# OpenVINO's, of a property in load_config.
+_PROPERTY = re.compile(r"Unsupported property \S+ by \S+ plugin|Wrong value .* for property key .*")
 _NUMBER = re.compile(r"\bsto[a-z]+$")
 
 
@@ -96,6 +112,11 @@ def refused(text: str, options: Options | None) -> OptionError | None:
         return OptionError(
             f"{name}.{key}={value}: {_reason(why)}.", f"see ONNX Runtime's documentation of {key}."
         )
+    if match := _PROPERTY.search(text):
+        name = next((name for name, own in (options or {}).items() if "load_config" in own), "")
+        what = match[0][0].lower() + match[0][1:].rstrip(".")
+        fix = "correct it; OpenVINO's documentation lists the properties of a device."
+        return OptionError(f"{name}.load_config: {what}.", fix) if name else None
     if _NUMBER.search(text.strip()) and given:
         listed = ", ".join(f"{name}.{key}={value}" for key, (name, value) in given.items())
         return OptionError(f"not a number, where one is wanted, in {listed}.", "give a number.")
@@ -103,7 +124,7 @@ def refused(text: str, options: Options | None) -> OptionError | None:
 
 
 def _unknown(name: str, key: str) -> OptionError:
-    keys = PROVIDERS[name].keys
+    keys = PROVIDERS[name].options
     close = difflib.get_close_matches(key.lower(), keys, n=1, cutoff=0.75)
     return OptionError(
         f"the {name} provider has no option {key!r}.",

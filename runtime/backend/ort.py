@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ProviderError
 
-SWAP = "pip uninstall -y onnxruntime onnxruntime-gpu onnxruntime-openvino, then pip install "
+SWAP = "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "
 """Builds of ONNX Runtime all own the module onnxruntime, so one goes before another comes."""
 
 
@@ -40,14 +40,13 @@ def onnxruntime() -> Any:
     except ImportError as error:
         raise ProviderError(
             f"ONNX Runtime cannot be imported ({error}).",
-            "pip install 'backlit[cpu]' (or 'backlit[gpu]' on a machine with an NVIDIA GPU, or "
-            "'backlit[openvino]').",
+            "pip install 'backlit[cpu]' (or 'backlit[gpu]' on a machine with an NVIDIA GPU).",
         ) from error
     if not hasattr(ort, "InferenceSession"):
         raise ProviderError(
             "the onnxruntime package is an empty shell: two of its builds were installed over "
             "each other and one was removed.",
-            SWAP + "'backlit[cpu]' (or 'backlit[gpu]', 'backlit[openvino]').",
+            SWAP + "'backlit[cpu]' (or 'backlit[gpu]').",
         )
     if _hushed:
         ort.set_default_logger_severity(FATAL)

@@ -11,10 +11,12 @@ import dataclasses
 import functools
 import logging
 from collections.abc import Sequence
+from typing import Any
 
-from ..errors import OptionError, ProviderError
-from . import creation
+from ..errors import BacklitError, OptionError, ProviderError
+from . import creation, placement, plugins
 from .ort import build_name, last_line, onnxruntime
+from .provider import Provider
 from .providers.table import PROVIDERS
 
 # y = 2 x as a convolution of float32 [1,1,1,1], opset 13, IR 8: the smallest network to try a
@@ -35,17 +37,19 @@ class Probe:
 
     Attributes:
         name: short name.
-        compiled: this build of ONNX Runtime contains it.
+        here: this build of ONNX Runtime contains it, or its plugin is installed.
         loads: a network of one node ran on it.
         reason: why it does not load; empty if it does.
         fix: what mends that; empty if it loads.
+        untested: nobody has run Backlit on it.
     """
 
     name: str
-    compiled: bool
+    here: bool
     loads: bool
     reason: str = ""
     fix: str = ""
+    untested: bool = False
 
 
 def parse(providers: str | Sequence[str] | None) -> tuple[str, ...] | None:
@@ -70,26 +74,44 @@ def parse(providers: str | Sequence[str] | None) -> tuple[str, ...] | None:
 @functools.cache
 def probe(name: str) -> Probe:
     """Try a provider (short name) on a network of one node. The answer is kept for the process."""
-    ort = onnxruntime()
     row = PROVIDERS[name]
-    if row.full not in ort.get_available_providers():
+    return dataclasses.replace(_probe(name, row), untested=row.untested)
+
+
+def _probe(name: str, row: Provider) -> Probe:
+    ort = onnxruntime()
+    if not plugins.here(row) and row.full not in ort.get_available_providers():
         reason = f"this ONNX Runtime ({build_name(ort)}) is built without it"
-        return Probe(name, compiled=False, loads=False, reason=reason, fix=row.fix)
-    problem = row.preload(ort) if row.preload else ""
+        if row.plugin is not None:
+            reason = f"{row.plugin.package} is not installed"
+        return Probe(name, here=False, loads=False, reason=reason, fix=row.fix)
+    problem = ""
     try:
+        problem = row.preload(ort) if row.preload else ""
         with creation.quiet(ort):
-            settings = {row.full: row.settings(row.trial, 1)}
-            session = creation.create(ort, _TINY, settings, row, threads=1)
-            if session.get_providers()[0] == row.full:
+            session = creation.create(ort, _TINY, {row: row.settings(row.trial, 1)}, threads=1)
+            if session.get_providers()[0] == row.full and _computes(session, row):
                 import numpy as np
 
                 session.run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
-                return Probe(name, compiled=True, loads=True)
+                return Probe(name, here=True, loads=True)
+    except BacklitError as error:
+        reason = error.problem.removesuffix(".")
+        return Probe(name, here=True, loads=False, reason=reason, fix=error.fix)
     except Exception as error:  # each provider raises its own kinds
         problem = last_line(error)
-    reason, fix = row.explain(ort) if row.explain else ("", row.fix)
+    mend = row.fix
+    if plugins.here(row) and row.plugin is not None:
+        mend = f"pip install -U {row.plugin.package}; or without it: --providers cpu."
+    reason, fix = row.explain(ort) if row.explain else ("", mend)
     reason = reason or problem or "ONNX Runtime fell back to the CPU"
-    return Probe(name, compiled=True, loads=False, reason=reason, fix=fix)
+    return Probe(name, here=True, loads=False, reason=reason, fix=fix)
+
+
+def _computes(session: Any, row: Provider) -> bool:
+    """Whether a plugin took the node; what is not told is taken to be so."""
+    left, _ = placement.placed(session, _TINY, {}) if plugins.here(row) else ((), 0)
+    return not left
 
 
 def candidates(providers: str | Sequence[str] | None) -> list[tuple[str, ...]]:
@@ -101,8 +123,9 @@ def candidates(providers: str | Sequence[str] | None) -> list[tuple[str, ...]]:
     """
     named = parse(providers)
     if named is None:
-        loading = [name for name in PROVIDERS if probe(name).loads]
-        for name in PROVIDERS:
+        tried_here = [name for name, row in PROVIDERS.items() if not row.named]
+        loading = [name for name in tried_here if probe(name).loads]
+        for name in tried_here:
             if name not in loading:
                 _LOG.debug("the provider %s does not load: %s", name, probe(name).reason)
         if not loading:

@@ -16,6 +16,9 @@ from .placement import Node
 Options = Mapping[str, Mapping[str, str]]
 """Short name of a provider -> option -> value."""
 
+Values = tuple[str, ...] | type[int] | type[str]
+"""What an option takes: one of these, a whole number, any text."""
+
 
 def on(text: str) -> bool:
     """A switch among the options."""
@@ -131,6 +134,24 @@ class Running:
     opened: Opened
 
 
+@dataclasses.dataclass(frozen=True)
+class Plugin:
+    """A provider that is a package of its own, beside any build of ONNX Runtime.
+
+    Attributes:
+        package: its distribution.
+        module: what it is imported as; it has ``get_library_path()``.
+        needs: what it computes on, for people.
+        device: the option that names a device, and the entry of a device's metadata that it names;
+            none: the first device is taken.
+    """
+
+    package: str
+    module: str
+    needs: str
+    device: tuple[str, str] | None = None
+
+
 def as_given(own: Mapping[str, str], threads: int | None) -> dict[str, str]:
     """The user's options and no more."""
     return dict(own)
@@ -143,10 +164,15 @@ class Provider:
     Attributes:
         name: short, as users write it.
         full: ONNX Runtime's name.
-        brings: what ``pip install`` is given to get a build of ONNX Runtime with it, quoted.
+        brings: what ``pip install`` is given to get a build of ONNX Runtime with it, or the plugin,
+            quoted.
         start: opens a file on it; the names are those asked for, its own first.
         note: about ``brings``, for people.
+        plugin: the package that it is, where no build of ONNX Runtime has to contain it.
+        named: taken only where it is named.
+        untested: nobody has run Backlit on it.
         keys: its options in ONNX Runtime 1.31, to name the one that was meant; none: it has none.
+        values: what its options take, where the provider does not check that itself.
         settings: the options that it gets, from the user's and the number of threads.
         trial: options for the network of one node that it is tried on.
         preload: loads libraries before it is tried; returns what was not found, or an empty text.
@@ -165,7 +191,11 @@ class Provider:
     brings: str
     start: Callable[[File, tuple[str, ...]], Running]
     note: str = ""
+    plugin: Plugin | None = None
+    named: bool = False
+    untested: bool = False
     keys: tuple[str, ...] = ()
+    values: Mapping[str, Values] = dataclasses.field(default_factory=dict)
     settings: Callable[[Mapping[str, str], int | None], dict[str, str]] = as_given
     trial: Mapping[str, str] = dataclasses.field(default_factory=dict)
     preload: Callable[[Any], str] | None = None
@@ -179,5 +209,11 @@ class Provider:
 
     @property
     def fix(self) -> str:
-        """What brings a build of ONNX Runtime that contains it."""
-        return f"{SWAP}{self.brings}{self.note and f' ({self.note})'}."
+        """What brings it: a package, or a build of ONNX Runtime that contains it."""
+        how = SWAP if self.plugin is None else "pip install "
+        return f"{how}{self.brings}{self.note and f' ({self.note})'}."
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of its options, as far as they are known; none: it has none."""
+        return (*self.keys, *self.values)

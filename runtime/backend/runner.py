@@ -48,8 +48,8 @@ class Runner:
 
         Args:
             path: a Backlit file.
-            providers: short names (tensorrt, cuda, openvino, cpu) that must all load, in order of
-                preference. None: the best that really loads.
+            providers: short names (tensorrt, cuda, cpu, openvino, ...) that must all load, in order
+                of preference. None: the best that really loads.
             threads: threads within an operator on the CPU; None: one per physical core.
             maps: names of the maps that will be asked for, or a function that gives them for the
                 file's metadata; None: all. What only others need is not computed: without

@@ -80,24 +80,32 @@ def open_on(
     """
     ort, first = onnxruntime(), PROVIDERS[names[0]]
     where = (path or "the model") if isinstance(model, bytes) else model
-    settings = {
-        PROVIDERS[name].full: PROVIDERS[name].settings((options or {}).get(name, {}), threads)
+    rows = {
+        PROVIDERS[name]: PROVIDERS[name].settings((options or {}).get(name, {}), threads)
         for name in names
     }
     try:
         with creation.quiet(ort) if names != ("cpu",) else contextlib.nullcontext():
             session = creation.create(
-                ort, model, settings, first, threads, optimise=optimise, shape=shape, path=path
+                ort, model, rows, threads, optimise=optimise, shape=shape, path=path
             )
+    except BacklitError:
+        raise
     except Exception as error:  # pybind exception classes share no base but Exception
         raise (refused(last_line(error), options) or model_error(where, error, names)) from error
     got = session.get_providers()
-    if got[: len(names)] != [*settings]:
+    if got[: len(names)] != [row.full for row in rows]:
         raise _fell_back(where, names, got, options)
     if not first.leaves_nodes:
         return Opened(session, names[0])
     short = {row.full: row.name for row in PROVIDERS.values()}
-    return Opened(session, names[0], *placement.placed(session, model, short))
+    left, engines = placement.placed(session, model, short)
+    if left and not engines:  # it is there, and computes nothing
+        raise ProviderError(
+            f"{names[0]} takes no node of {where}.",
+            "leave the provider out, or try --providers cpu.",
+        )
+    return Opened(session, names[0], left, engines)
 
 
 def check_threads(threads: int | None) -> None:

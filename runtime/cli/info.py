@@ -99,7 +99,7 @@ def _engine(path: Path) -> dict[str, Any] | None:
 
 def _report(found: Diagnosis) -> Iterator[str]:
     versions = {"python": found.python, **(found.onnxruntime or {"onnxruntime": ""})}
-    for name, version in {**versions, **found.packages, **found.wheels}.items():
+    for name, version in {**versions, **found.plugins, **found.packages, **found.wheels}.items():
         yield f"{name:<28}{version or 'not installed'}"
     if found.libraries:
         yield "\nfor GPUs                    wanted   found"
@@ -112,9 +112,10 @@ def _report(found: Diagnosis) -> Iterator[str]:
             yield f"    {one.problem}"
     yield "\nproviders"
     for probe in found.providers:
-        state = "loads" if probe.loads else "does not load" if probe.compiled else "not built in"
+        state = "loads" if probe.loads else "does not load" if probe.here else "not installed"
+        state += ", not tested with Backlit" if probe.untested else ""
         taken = "  <- taken when none is named" if probe.name == found.chosen else ""
-        yield f"  {probe.name:<10}{state}{taken}"
+        yield f"  {probe.name:<14}{state}{taken}"
         if not probe.loads:
             yield f"    why: {probe.reason}"
             yield f"    fix: {probe.fix}"

@@ -166,8 +166,7 @@ def _optimise(path: Path, batch: int, written: Path) -> bool:
     with creation.quiet(ort):
         try:
             session = creation.create(
-                ort, path, {cuda.full: options}, cuda, threads=None, shape=(batch, 1),
-                written=written,
+                ort, path, {cuda: options}, threads=None, shape=(batch, 1), written=written,
             )  # fmt: skip
         except Exception:  # pybind exception classes share no base but Exception
             return False

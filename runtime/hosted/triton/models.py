@@ -29,7 +29,7 @@ from ...errors import BacklitError, ClassError
 from ...images.prepare import Prepared
 from ...images.untrusted import MOST_PIXELS, encoded
 from ...located import boxes_of
-from ...maps.explain import enlarged
+from ...maps.enlarged import enlarged
 from ...results import Saliency
 from ...session import Session
 from ...stages import cores, one_opencv_thread
