@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -125,7 +125,7 @@ def backlit(session: Session, runs: int, files: list[Path], top: int, recipe: st
         return [list(one.value.boxes) if one.value else [] for one in found]
 
 
-def needed(recipe: str) -> Callable[[Contract], list[str]]:
+def needed(recipe: str) -> Callable[[Contract], Sequence[str]]:
     """The maps that a session computes for a recipe, as the command opens it."""
     return lambda contract: file_outputs(fitted(recipe, contract).map, contract)
 

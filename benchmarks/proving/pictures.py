@@ -82,7 +82,7 @@ def _turned(rng: np.random.Generator, points: npt.ArrayLike, place: Place) -> np
     x, y, half = place
     angle = rng.uniform(-0.25, 0.25)
     turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
-    made = np.asarray(points, float) @ turn * half + (x, y)
+    made: npt.NDArray[np.float64] = np.asarray(points, float) @ turn * half + (x, y)
     return np.round(made * 16).astype(np.int32)
 
 
@@ -209,8 +209,8 @@ def draw(kind: Kind, count: int, side: int, seed: int) -> Pictures:
             objects.append((number, int(label), (x, y, x + wide, y + high)))
         grain = 8 * rng.standard_normal(canvas.shape, np.float32)
         images[number] = np.clip(canvas + grain, 0, 255)
-    owners, labels, boxes = zip(*objects, strict=True)
-    return Pictures(images, np.array(owners), np.array(labels), np.array(boxes))
+    owners, classes, boxes = zip(*objects, strict=True)
+    return Pictures(images, np.array(owners), np.array(classes), np.array(boxes))
 
 
 KINDS = {
