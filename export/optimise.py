@@ -29,6 +29,7 @@ def optimise(model: ir.Model, on: Collection[str] = PORTABLE) -> None:
         fold_constants(model)
     if "share" in on:
         share(model)
+        passes.DeduplicateInitializersPass()(model)
     passes.RemoveUnusedNodesPass()(model)
     if "equal-ranks" in on:
         _equal_ranks(model)

@@ -186,8 +186,8 @@ def test_another_interpreter_runs_the_runtime_beside_the_worker(
         assert worker.ask("run")["seconds"] > 0
     finally:
         worker.close()
-    with pytest.raises(Failed, match="'openvino' does not load"):
-        Worker(worker_job(subject, tmp_path, "backlit-openvino"), 20, other_python)
+    with pytest.raises(Failed, match="'qnn' does not load"):
+        Worker(worker_job(subject, tmp_path, "backlit-qnn"), 20, other_python)
 
 
 def test_openvino_beside_the_cpu_provider(subject: Subject) -> None:

@@ -110,9 +110,8 @@ def fold_constants(model: ir.Model) -> None:
 
 
 def share(model: ir.Model) -> None:
-    """Compute once what several nodes compute, and keep once what several weights are."""
+    """Compute once what several nodes compute."""
     passes.CommonSubexpressionEliminationPass()(model)
-    passes.DeduplicateInitializersPass()(model)
 
 
 def infer_shapes(model: ir.Model, known: Mapping[ir.Value, list[int]] | None = None) -> None:

@@ -153,7 +153,9 @@ class _Tried:
         off = [self._off(expected, found / length).max() for expected in by_step]
         best = int(np.argmin(np.nan_to_num(off, nan=np.inf)))
         others = [np.abs(by_step[best] - e) for i, e in enumerate(by_step) if i != best]
-        noise = np.min(others, 0) if others else np.zeros(len(found))
+        # A step so long that scores are no numbers says nothing of the others.
+        noise = np.fmin.reduce(others) if others else np.zeros(len(found))
+        noise = np.nan_to_num(noise, nan=np.inf)
         return Derivatives(of, n, by_step[best], found / length, noise, 1 / factor)
 
     @staticmethod

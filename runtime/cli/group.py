@@ -18,7 +18,6 @@ from typing import Any
 
 import click
 
-from ..backend.ort import hush
 from ..errors import BacklitError, BacklitWarning, OutputError, no_exporter, no_opencv
 from ..text import plain
 from .voice import Voice, options, say_error
@@ -100,6 +99,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors for people become a message on stderr and an exit code."""
+        from ..backend.ort import hush  # --help needs no more than this module
+
         hush()
         with Voice(ctx) as voice:
             voice.obey()
