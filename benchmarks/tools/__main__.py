@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from benchmarks import ROOT, huggingface, pages
 from benchmarks.tools.made import TOOLS, Tool
 from benchmarks.tools.table import table
@@ -79,7 +81,7 @@ def attempt(tool: Tool, model: str, seconds: float) -> dict[str, Any]:
     said = folder / "said.txt"
     code = apart(lambda: make(tool, model, folder), said, seconds)
     if code != 0:
-        lines = said.read_text(encoding="utf-8").splitlines()
+        lines = click.unstyle(said.read_text(encoding="utf-8")).splitlines()
         errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
         last = f"took over {seconds:.0f} s" if code is None else (errors or lines or [""])[-1][:200]
         return result | {"by_tool": False, "said": last}
