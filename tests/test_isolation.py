@@ -94,7 +94,11 @@ def test_importing_every_module_of_the_runtime(folder):
 import importlib, pkgutil, backlit.runtime
 for module in pkgutil.walk_packages(backlit.runtime.__path__, "backlit.runtime."):
     if not module.name.endswith(".__main__"):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:  # what runs in a server's process needs the server
+            if error.name not in ("mlserver", "triton_python_backend_utils"):
+                raise
         print(module.name)
 """
     done = isolated(code, folder)
