@@ -206,7 +206,7 @@ def test_what_is_written(file: Path, tmp_path: Path) -> None:
     assert said["name"] == "birds"
     assert said["parameters"] == {
         "uri": "./birds.onnx",
-        "extra": {"recipe": "threshold", "map": "features", "max_top": 3},
+        "extra": {"recipe": "threshold", "map": "object", "max_top": 3},
     }
     assert write(file, tmp_path, "--name", "birds").exit_code == 0  # Backlit's own is replaced
     (tmp_path / "settings.json").write_text("{}")

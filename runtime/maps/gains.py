@@ -16,4 +16,4 @@ class Gains(FileMap):
     """
 
     name = "gains"
-    help = "what the score gains from parts of the image, fine; for boxes where it is calm"
+    help = "what the score gains from parts of the image, fine"

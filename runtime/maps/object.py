@@ -35,7 +35,7 @@ class ObjectMap(OneRun):
     """
 
     name = "object"
-    help = "features, or gains where they lie together: what boxes start from"
+    help = "features, or gains where they lie together"
 
     def made_of(self, outputs: Sequence[str]) -> tuple[str, ...]:
         """``features``, and ``gains`` where the file has them."""
