@@ -23,7 +23,7 @@ import numpy as np
 from backlit.runtime.backend.probing import probe
 from backlit.runtime.backend.sessions import open_session
 from backlit.runtime.errors import ModelError
-from backlit.runtime.evaluation import metrics
+from backlit.runtime.evaluation import sweep
 from PIL import Image
 from support.linear_file import write_linear_file
 
@@ -66,8 +66,8 @@ def functions(folder: Path) -> dict[str, Callable[[], object]]:
         raise RuntimeError("a truncated file was opened")
 
     return {
-        "box_sweep of a smooth map, 224 x 224": partial(metrics.box_sweep, smooth, boxes),
-        "box_sweep of specks, 224 x 224": partial(metrics.box_sweep, noise, boxes),
+        "box_sweep of a smooth map, 224 x 224": partial(sweep.box_sweep, smooth, boxes),
+        "box_sweep of specks, 224 x 224": partial(sweep.box_sweep, noise, boxes),
         "a truncated file refused": refused,
     }
 

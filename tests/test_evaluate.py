@@ -10,7 +10,7 @@ from backlit.export import export
 from backlit.runtime import Session
 from backlit.runtime.boxes.geometry import centred_box, iou
 from backlit.runtime.boxes.recipes import get_recipe
-from backlit.runtime.evaluation import datasets, metrics
+from backlit.runtime.evaluation import datasets, metrics, sweep
 from backlit.runtime.evaluation import maps as evaluate_maps
 from backlit.runtime.evaluation.measure import Evaluation, class_rows
 from backlit.runtime.evaluation.summary import Summary
@@ -121,8 +121,8 @@ def test_score_map_metrics_equal_a_direct_computation(work, whole):
                 values = evidence(found.maps[0], recipe.power, recipe.smoothing)
                 resized = Image.fromarray(values).resize((224, 224), Image.Resampling.BILINEAR)
                 score_map = np.asarray(resized)
-            scaled = metrics.boxes_in_map([box], example.size, (224, 224))
-            sweeps = metrics.box_sweep(score_map, scaled)
+            scaled = sweep.boxes_in_map([box], example.size, (224, 224))
+            sweeps = sweep.box_sweep(score_map, scaled)
             largest.append(sweeps[0])
             best.append(sweeps[1])
             y, x = np.unravel_index(score_map.argmax(), score_map.shape)
@@ -130,8 +130,8 @@ def test_score_map_metrics_equal_a_direct_computation(work, whole):
             hits.append(metrics.pointing_hit(point, [box]))
             classes.append(index)
         expected = {
-            "max_box_acc": metrics.max_box_acc(largest),
-            "max_box_acc_v2": metrics.max_box_acc_v2(best),
+            "max_box_acc": sweep.max_box_acc(largest),
+            "max_box_acc_v2": sweep.max_box_acc_v2(best),
             "pointing_game": metrics.pointing_game(hits, classes),
         }
         got = {key: whole["metrics"][key][method]["value"] for key in expected}

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from backlit.runtime.evaluation import metrics
+from backlit.runtime.evaluation import metrics, sweep
 
-T = len(metrics.SCORE_THRESHOLDS)
+T = len(sweep.SCORE_THRESHOLDS)
 
 
 def at(threshold: float) -> int:
@@ -92,19 +92,19 @@ def test_boxes_in_map_cuts_off_fractions() -> None:
     # 500x375 to 224x224: the first pixel (111, 108) and the last (441, 193) of a box of ILSVRC are
     # int(49.7), int(64.5), int(197.6), int(115.3).
     box = (111, 108, 442, 194)
-    assert metrics.boxes_in_map([box], (500, 375), (224, 224)) == ((49, 64, 198, 116),)
-    assert metrics.boxes_in_map([(3, 3, 4, 4)], (500, 500), (5, 5)) == ((0, 0, 1, 1),)
-    exact = metrics.boxes_in_map([(180, 0, 361, 10)], (640, 10), (224, 10))
+    assert sweep.boxes_in_map([box], (500, 375), (224, 224)) == ((49, 64, 198, 116),)
+    assert sweep.boxes_in_map([(3, 3, 4, 4)], (500, 500), (5, 5)) == ((0, 0, 1, 1),)
+    exact = sweep.boxes_in_map([(180, 0, 361, 10)], (640, 10), (224, 10))
     assert exact == ((63, 0, 127, 10),)  # 180 * 224 / 640 = 63 and 360 * 224 / 640 = 126
     same = ((0, 0, 10, 10), (2, 3, 4, 5))
-    assert metrics.boxes_in_map(same, (10, 10), (10, 10)) == same
+    assert sweep.boxes_in_map(same, (10, 10), (10, 10)) == same
 
 
 def test_box_sweep_of_two_levels() -> None:
     score = np.zeros((10, 12))
     score[2:6, 1:5] = 0.5  # 127 of 255: foreground up to a threshold of .49 (124)
     score[3:5, 2:4] = 1
-    largest, best = metrics.box_sweep(score, [(1, 2, 6, 7)])  # its box, one pixel larger
+    largest, best = sweep.box_sweep(score, [(1, 2, 6, 7)])  # its box, one pixel larger
     assert largest.dtype == best.dtype == np.float32
     assert largest.shape == best.shape == (T,)
     np.testing.assert_array_equal(largest, best)
@@ -118,15 +118,13 @@ def test_box_sweep_scales_the_map() -> None:
     score[3:5, 2:4] = 1
     boxes = [(1, 2, 6, 7)]
     for other in (score * 1e-6 + 0.25, score.astype(np.float64) * 300 - 7):
-        np.testing.assert_array_equal(
-            metrics.box_sweep(other, boxes), metrics.box_sweep(score, boxes)
-        )
+        np.testing.assert_array_equal(sweep.box_sweep(other, boxes), sweep.box_sweep(score, boxes))
 
 
 def test_box_sweep_does_not_leave_the_map() -> None:
     score = np.zeros((6, 8))
     score[4:, 5:] = 1
-    assert metrics.box_sweep(score, [(5, 4, 8, 6)])[0].min() == 1
+    assert sweep.box_sweep(score, [(5, 4, 8, 6)])[0].min() == 1
 
 
 def test_box_sweep_largest_and_any_contour() -> None:
@@ -134,11 +132,11 @@ def test_box_sweep_largest_and_any_contour() -> None:
     score[2:22, 2:22] = 1
     score[30:35, 30:35] = 0.8
     small, large = (30, 30, 36, 36), (2, 2, 23, 23)
-    largest, best = metrics.box_sweep(score, [small])
+    largest, best = sweep.box_sweep(score, [small])
     assert largest.max() == 0
     np.testing.assert_array_equal(best[: at(0.8)], 1)
     np.testing.assert_array_equal(best[at(0.8) :], 0)
-    largest, best = metrics.box_sweep(score, [small, large])  # one of the true boxes is enough
+    largest, best = sweep.box_sweep(score, [small, large])  # one of the true boxes is enough
     np.testing.assert_array_equal(largest, 1)
     np.testing.assert_array_equal(best, 1)
 
@@ -147,7 +145,7 @@ def test_box_sweep_counts_the_contours_of_holes() -> None:
     score = np.ones((30, 30))
     score[10:15, 10:15] = 0
     # The hole's contour runs through the pixels around it: 9..15, and one more.
-    largest, best = metrics.box_sweep(score, [(9, 9, 17, 17)])
+    largest, best = sweep.box_sweep(score, [(9, 9, 17, 17)])
     np.testing.assert_allclose(largest, 64 / 900)
     np.testing.assert_array_equal(best, 1)
 
@@ -157,7 +155,7 @@ def test_box_sweep_measures_areas_with_holes_filled() -> None:
     score[1:21, 1:21] = 1
     score[2:20, 2:20] = 0  # a ring of 76 pixels around an area of 19 x 19
     score[30:40, 30:40] = 1  # 100 pixels
-    largest, _ = metrics.box_sweep(score, [(1, 1, 22, 22)])
+    largest, _ = sweep.box_sweep(score, [(1, 1, 22, 22)])
     np.testing.assert_array_equal(largest, 1)
 
 
@@ -168,8 +166,8 @@ def test_box_sweep_without_contrast_or_boxes(value: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for largest, best in (
-            metrics.box_sweep(score, [(0, 0, 5, 5)]),
-            metrics.box_sweep(np.eye(5), []),
+            sweep.box_sweep(score, [(0, 0, 5, 5)]),
+            sweep.box_sweep(np.eye(5), []),
         ):
             assert largest.tolist() == best.tolist() == [0] * T
 
@@ -193,7 +191,7 @@ def test_box_sweep_against_every_threshold_by_itself() -> None:
                     box = (x, y, min(x + w + 1, 80), min(y + h + 1, 64))
                     found.append(metrics.best_iou(box, boxes))
                 wanted.append(max(found))
-        np.testing.assert_allclose(metrics.box_sweep(score, boxes), expected, rtol=1e-6)
+        np.testing.assert_allclose(sweep.box_sweep(score, boxes), expected, rtol=1e-6)
 
 
 def test_box_sweep_looks_for_contours_once_per_mask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,9 +207,9 @@ def test_box_sweep_looks_for_contours_once_per_mask(monkeypatch: pytest.MonkeyPa
         return iou(a, b)
 
     monkeypatch.setattr(cv2, "findContours", find_contours)
-    monkeypatch.setattr(metrics, "box_iou", box_iou)
+    monkeypatch.setattr(sweep, "box_iou", box_iou)
     score = np.repeat(np.linspace(0, 1, 8).astype(np.float32)[None], 8, axis=0)
-    metrics.box_sweep(score, [(2, 0, 8, 8)])
+    sweep.box_sweep(score, [(2, 0, 8, 8)])
     assert len(masks) == len(set(masks)) == 7  # above each level but the highest
     assert compared == [7]
 
@@ -222,8 +220,8 @@ def test_max_box_acc_takes_one_threshold_for_all_images() -> None:
     sweeps[1, 20:40] = 0.9
     sweeps[2, 80] = 0.9
     sweeps[3] = 0.49
-    assert metrics.max_box_acc(sweeps) == 0.5  # at .20 to .29; each at its best would be .75
-    curve = metrics.score_threshold_curve(sweeps, 0.5)
+    assert sweep.max_box_acc(sweeps) == 0.5  # at .20 to .29; each at its best would be .75
+    curve = sweep.score_threshold_curve(sweeps, 0.5)
     assert curve[[0, 10, 20, 30, 40, 80]].tolist() == [0, 0.25, 0.5, 0.25, 0, 0.25]
 
 
@@ -233,14 +231,14 @@ def test_max_box_acc_v2_takes_a_threshold_per_iou() -> None:
     sweeps[0, 50] = 0.5
     sweeps[1, 60] = 0.7
     # IoU .3: both at .05; .5: one; .7: one.
-    assert metrics.max_box_acc_v2(sweeps) == pytest.approx((1 + 0.5 + 0.5) / 3)
-    assert math.isnan(metrics.max_box_acc_v2(np.zeros((0, T))))
-    assert math.isnan(metrics.max_box_acc(np.zeros((0, T))))
+    assert sweep.max_box_acc_v2(sweeps) == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert math.isnan(sweep.max_box_acc_v2(np.zeros((0, T))))
+    assert math.isnan(sweep.max_box_acc(np.zeros((0, T))))
 
 
 def test_a_float32_iou_at_the_threshold_is_right() -> None:
     for iou in metrics.IOU_THRESHOLDS:
-        assert metrics.score_threshold_curve(np.full((1, T), iou, np.float32), iou).min() == 1
+        assert sweep.score_threshold_curve(np.full((1, T), iou, np.float32), iou).min() == 1
 
 
 def test_bootstrap_of_a_mean_is_the_normal_interval() -> None:
@@ -263,7 +261,7 @@ def test_bootstrap_draws_rows_together() -> None:
     assert metrics.bootstrap(metrics.cor_loc, ones, ones) == (1, 1)
     sweeps = np.zeros((20, T), np.float32)
     sweeps[:10, 3] = 1
-    low, high = metrics.bootstrap(metrics.max_box_acc, sweeps)
+    low, high = metrics.bootstrap(sweep.max_box_acc, sweeps)
     assert 0.2 < low < 0.5 < high < 0.8
 
 

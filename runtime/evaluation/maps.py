@@ -19,7 +19,7 @@ from ..files import folder as make_folder
 from ..guard import Guard
 from ..images.prepare import Prepared
 from ..output.arrays import save_maps
-from . import metrics
+from . import metrics, sweep
 from .datasets import Example
 
 Record = dict[str, Any]
@@ -76,8 +76,8 @@ def measures(
         if point is not None:
             point = point[0] * size[0] / MAP_SIDE, point[1] * size[1] / MAP_SIDE
         hits.append(metrics.pointing_hit(point, true) if true else None)
-        inside = metrics.boxes_in_map(true, size, (MAP_SIDE, MAP_SIDE))
-        sweeps = metrics.box_sweep(one, inside) if true else ((), ())
+        inside = sweep.boxes_in_map(true, size, (MAP_SIDE, MAP_SIDE))
+        sweeps = sweep.box_sweep(one, inside) if true else ((), ())
         largest.append(thousandths(sweeps[0]))
         best.append(thousandths(sweeps[1]))
     return {"pointing": hits, "largest": largest, "best": best}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..text import cell
-from . import metrics
+from . import metrics, sweep
 from .maps import Record
 
 Statistic = Callable[..., float]
@@ -63,7 +63,7 @@ class _Measures:
         hits: bool [top] of each image: the ranked class is true and its box right.
         ious: of the true class's box.
         pointing: whether the map's peak is a hit.
-        largest, best: IoUs over score thresholds in thousandths, as `metrics.box_sweep` has them.
+        largest, best: IoUs over score thresholds in thousandths, as `sweep.box_sweep` has them.
     """
 
     hits: list[list[bool]] = dataclasses.field(default_factory=list)
@@ -145,12 +145,12 @@ class Summary:
     def curves(self) -> Record:
         """Accuracy over IoU (class given), and over the score threshold at IoU 0.5."""
         over_iou: Record = {"threshold": list(IOU_GRID)}
-        over_score: Record = {"threshold": [round(t, 2) for t in metrics.SCORE_THRESHOLDS]}
+        over_score: Record = {"threshold": [round(t, 2) for t in sweep.SCORE_THRESHOLDS]}
         for name, of in self._measures.items():
             if of.ious:
                 accuracy = metrics.accuracy_curve(of.ious, IOU_GRID)
                 over_iou[name] = [_number(share) for share in accuracy]
-                shares = metrics.score_threshold_curve(_sweeps(of.largest), 0.5)
+                shares = sweep.score_threshold_curve(_sweeps(of.largest), 0.5)
                 over_score[name] = [_number(share) for share in shares]
         return {"iou": over_iou, "score_threshold": over_score}
 
@@ -224,8 +224,8 @@ class Summary:
                     for iou in metrics.IOU_THRESHOLDS
                 },
                 "gt_known_mean": _over(_mean_accuracy, ious),
-                "max_box_acc": _over(metrics.max_box_acc, largest),
-                "max_box_acc_v2": _over(metrics.max_box_acc_v2, best),
+                "max_box_acc": _over(sweep.max_box_acc, largest),
+                "max_box_acc_v2": _over(sweep.max_box_acc_v2, best),
                 "corloc": _over(metrics.cor_loc, ious >= 0.5, classes),
                 "pointing_game": _over(metrics.pointing_game, np.array(of.pointing), classes),
             }
