@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.ops import Ops
-from .grids import TINY, Grid, fine, scaled, single, spread
+from .grids import Grid, fine, scaled, scaled_in_numpy, single, spread
 from .row import FileMap
 
 FIRST, LAST = 0.6, 0.75  # of the way through the feature maps
@@ -39,9 +39,8 @@ def _magnitude(op: Ops, grid: Grid, g: ir.Value) -> ir.Value:
 def _in_numpy(features: Array, gradient: Array, _: Array) -> tuple[Array, Array]:
     """A gradient that is the same everywhere is rounding, scaled up: hence the second."""
     size = np.abs(gradient).mean(2)
-    low, high = size.min((2, 3), keepdims=True), size.max((2, 3), keepdims=True)
-    spread = np.maximum(high - low, TINY)
-    return (size - low) / spread, high / spread
+    made, apart = scaled_in_numpy(size)
+    return made, size.max((2, 3), keepdims=True) / apart
 
 
 ROW = FileMap(

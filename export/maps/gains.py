@@ -10,7 +10,7 @@ import onnx_ir as ir
 from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.ops import Ops
-from .grids import TINY, Grid, scaled, single, spread
+from .grids import Grid, scaled, scaled_in_numpy, single, spread
 from .row import FileMap
 
 FIRST, SIZE, LAST = 0.2, 0.3, 0.5  # of the way through the feature maps
@@ -46,9 +46,8 @@ def _in_numpy(features: Array, gradient: Array, _: Array) -> tuple[Array, Array]
     mean = features.mean((3, 4), keepdims=True)
     gains = np.maximum(gradient * (features - mean), 0).sum(2)
     size = (np.abs(gradient) * (np.abs(features) + np.abs(mean))).sum(2)
-    low, high = gains.min((2, 3), keepdims=True), gains.max((2, 3), keepdims=True)
-    apart = np.maximum(high - low, TINY)
-    return (gains - low) / apart, size / apart
+    made, apart = scaled_in_numpy(gains)
+    return made, size / apart
 
 
 ROW = FileMap(

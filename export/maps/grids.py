@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import onnx_ir as ir
 
+from ...runtime.arrays import Array
 from ...runtime.contract import ImageInput
 from ..autodiff.backward import waists
 from ..autodiff.ops import Ops
@@ -110,6 +112,13 @@ def scaled(op: Ops, m: ir.Value) -> ir.Value:
     low, high = (reduce(m, [2, 3], keepdims=1) for reduce in (op.ReduceMin, op.ReduceMax))
     made: ir.Value = op.Div(op.Sub(m, low), op.Max(op.Sub(high, low), TINY))
     return made
+
+
+def scaled_in_numpy(m: Array) -> tuple[Array, Array]:
+    """A map [N,K,height,width] as `scaled` makes it, and what it is divided by."""
+    low, high = m.min((2, 3), keepdims=True), m.max((2, 3), keepdims=True)
+    apart: Array = np.maximum(high - low, TINY)
+    return (m - low) / apart, apart
 
 
 def spread(op: Ops, grid: Grid, m: ir.Value) -> ir.Value:

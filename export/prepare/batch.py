@@ -76,9 +76,7 @@ def concat(walk: Walk, node: ir.Node, dims: Dims) -> None:
     axis = next(i for i, d in enumerate(dims) if d % MARK == 0)
     if attribute(node, "axis") % len(dims) == axis:
         return
-    for i, x in enumerate(node.inputs):
-        if x is not None and walk.axis(x) is None and walk.dims(x) is not None:
-            walk.put(node, i, walk.repeated(x, axis))
+    walk.repeat_others(node, axis)
 
 
 @mends("Resize")
@@ -125,9 +123,7 @@ def split(walk: Walk, node: ir.Node, dims: Dims) -> None:
 @mends("LSTM", "GRU", "RNN")
 def recurrent(walk: Walk, node: ir.Node, dims: Dims) -> None:
     """Initial states [directions, batch, hidden]."""
-    for i, state in enumerate(node.inputs):
-        if i in (5, 6) and state is not None and walk.dims(state) and walk.axis(state) is None:
-            walk.put(node, i, walk.repeated(state, 1))
+    walk.repeat_others(node, 1, inputs=(5, 6))
 
 
 __all__ = ["SHAPED_AS_INPUT", "fold_shapes", "indexed", "with_batch"]

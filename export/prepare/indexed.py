@@ -81,13 +81,8 @@ def scatter_nd(walk: Walk, node: ir.Node, dims: Dims) -> None:
 @mends("GatherElements", "ScatterElements")
 def elements(walk: Walk, node: ir.Node, dims: Dims) -> None:
     """What is not of the image is repeated for every one."""
-    if (axis := next(i for i, d in enumerate(dims) if d % MARK == 0)) != 0:
-        return
-    if attribute(node, "axis", 0) % len(dims) == axis:
-        return
-    for i, x in enumerate(node.inputs):
-        if x is not None and walk.axis(x) is None and walk.dims(x) is not None:
-            walk.put(node, i, walk.repeated(x, axis))
+    if dims[0] % MARK == 0 and attribute(node, "axis", 0) % len(dims):
+        walk.repeat_others(node, 0)
 
 
 def _places(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -164,6 +164,15 @@ class Walk:
         result.dtype = ir.DataType(dtype)
         self._types[result] = _type(dtype, [*dims[:axis], MARK, *dims[axis + 1 :]])
         return result
+
+    def repeat_others(
+        self, node: ir.Node, axis: int, inputs: Collection[int] | None = None
+    ) -> None:
+        """Repeat what a node reads that does not depend on the image; ``inputs``: of these."""
+        for i, x in enumerate(node.inputs):
+            taken = inputs is None or i in inputs
+            if taken and x is not None and self.axis(x) is None and self.dims(x) is not None:
+                self.put(node, i, self.repeated(x, axis))
 
     def run(self) -> None:
         """Walk through the nodes in order, mend each, and infer what it makes."""
