@@ -19,6 +19,8 @@ Options = Mapping[str, Mapping[str, str]]
 Values = tuple[str, ...] | type[int] | type[str]
 """What an option takes: one of these, a whole number, any text."""
 
+SWITCH: Values = ("0", "1")
+
 
 def on(text: str) -> bool:
     """A switch among the options."""

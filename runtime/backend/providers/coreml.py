@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..host import start_compiled
-from ..provider import Provider, Values
+from ..provider import SWITCH, Provider, Values
 
 # coreml_provider_factory.h of ONNX Runtime 1.31.
 VALUES: dict[str, Values] = {
-    "AllowLowPrecisionAccumulationOnGPU": ("0", "1"),
-    "EnableOnSubgraphs": ("0", "1"),
+    "AllowLowPrecisionAccumulationOnGPU": SWITCH,
+    "EnableOnSubgraphs": SWITCH,
     "MLComputeUnits": ("ALL", "CPUOnly", "CPUAndGPU", "CPUAndNeuralEngine"),
     "ModelCacheDirectory": str,
     "ModelFormat": ("MLProgram", "NeuralNetwork"),
-    "ProfileComputePlan": ("0", "1"),
-    "RequireStaticInputShapes": ("0", "1"),
+    "ProfileComputePlan": SWITCH,
+    "RequireStaticInputShapes": SWITCH,
     "SpecializationStrategy": ("Default", "FastPrediction"),
 }
 

@@ -16,32 +16,30 @@ from typing import Any
 
 from .. import libraries
 from ..host import start_compiled
-from ..provider import Plugin, Provider, Values
+from ..provider import SWITCH, Plugin, Provider, Values
 from ..tensorrt.cache import default_root
-
-_SWITCH = ("0", "1")
 
 # Those of tensorrt_rtx_provider_options.h in the package, but for pointers of C++ programs.
 VALUES: dict[str, Values] = {
-    "enable_cuda_graph": _SWITCH,
-    "nv_detailed_build_log": _SWITCH,
-    "nv_dump_subgraphs": _SWITCH,
-    "nv_enable_profiling": _SWITCH,
+    "enable_cuda_graph": SWITCH,
+    "nv_detailed_build_log": SWITCH,
+    "nv_dump_subgraphs": SWITCH,
+    "nv_enable_profiling": SWITCH,
     "nv_max_shared_mem_size": int,
     "nv_max_workspace_size": int,
-    "nv_multi_profile_enable": _SWITCH,
+    "nv_multi_profile_enable": SWITCH,
     "nv_op_types_to_exclude": str,
-    "nv_persistent_context_memory": _SWITCH,
+    "nv_persistent_context_memory": SWITCH,
     "nv_profile_max_shapes": str,
     "nv_profile_min_shapes": str,
     "nv_profile_opt_shapes": str,
     "nv_profiling_output_file": str,
     "nv_runtime_cache_path": str,
     "nv_target_sm": ("sm86", "sm89", "sm120", "sm121"),
-    "nv_use_external_data_initializer": _SWITCH,
-    "nv_use_sync_gpu_allocator": _SWITCH,
+    "nv_use_external_data_initializer": SWITCH,
+    "nv_use_sync_gpu_allocator": SWITCH,
     "nv_weight_streaming_budget": str,
-    "nv_weight_stripped_engine_enable_experimental": _SWITCH,
+    "nv_weight_stripped_engine_enable_experimental": SWITCH,
 }
 
 

@@ -11,23 +11,22 @@ from typing import Any
 
 from ...errors import ProviderError
 from ..host import start
-from ..provider import Plugin, Provider, Values
+from ..provider import SWITCH, Plugin, Provider, Values
 
-_SWITCH = ("0", "1")
 _CACHES = ("disabled", "lazyRelease", "simple", "bucket")
 
 VALUES: dict[str, Values] = {
     "dawnBackendType": ("Vulkan", "D3D12"),
     "deviceId": int,
-    "enableGraphCapture": _SWITCH,
-    "enableInt64": _SWITCH,
-    "enableRobustness": _SWITCH,
+    "enableGraphCapture": SWITCH,
+    "enableInt64": SWITCH,
+    "enableRobustness": SWITCH,
     "forceCpuNodeNames": str,
     "maxNumPendingDispatches": int,
     "maxStorageBufferBindingSize": int,
     "powerPreference": ("high-performance", "low-power"),
     "preferredLayout": ("NCHW", "NHWC"),
-    "preserveDevice": _SWITCH,
+    "preserveDevice": SWITCH,
     "validationMode": ("disabled", "wgpuOnly", "basic", "full"),
     **{
         f"{kind}BufferCacheMode": _CACHES
