@@ -34,6 +34,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,13 @@ import onnxruntime
 from backlit.export import export
 from backlit.runtime import Session, pipeline
 from backlit.runtime.backend.plan import plan
-from backlit.runtime.boxes.recipes import fitted
+from backlit.runtime.boxes.recipes import fitted, needed
 from backlit.runtime.maps.classes import ranks
 from backlit.runtime.stages import cores
 from support.service import export_embedded
 
 from backlit import models
 from benchmarks.boxes import shared_data
-from benchmarks.throughput import needed
 
 REAL = "models/squeezenet1_1_logits_fp32.onnx"
 
@@ -135,7 +135,7 @@ def compare(server: Server, session: Session, photos: list[bytes], arguments: An
     clients = [int(text) for text in arguments.clients.split(",")]
     bodies = list(itertools.islice(itertools.cycle(photos), arguments.images))
     threads, runs = plan("cpu", None, None)
-    shared = Session(session.path, "cpu", threads, needed("default"))
+    shared = Session(session.path, "cpu", threads, partial(needed, "default"))
     recipe, best = fitted("default", session.contract), ranks(1, session.contract.score.classes)
 
     def bare() -> tuple[float, list[float]]:
@@ -294,7 +294,7 @@ def main() -> int:
             f"{len(bodies)} photos, {platform.machine()}, {os.cpu_count()} processors, {cores()} "
             f"usable, load {os.getloadavg()[0]:.1f}, onnxruntime {onnxruntime.__version__}"
         )
-        session = Session(file, "cpu", maps=needed("default"))  # as the service opens it
+        session = Session(file, "cpu", maps=partial(needed, "default"))  # as the service opens it
         with serving(file, folder, "--providers", "cpu") as server:
             if arguments.rounds:
                 compare(server, session, bodies, arguments)

@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -42,10 +42,8 @@ from backlit.runtime import Session, located, pipeline
 from backlit.runtime.backend.plan import plan
 from backlit.runtime.boxes.geometry import Box, iou, mask_box
 from backlit.runtime.boxes.localize import largest_component
-from backlit.runtime.boxes.recipes import RECIPES, fitted
-from backlit.runtime.contract import Contract
+from backlit.runtime.boxes.recipes import RECIPES, fitted, needed
 from backlit.runtime.maps.classes import ranks
-from backlit.runtime.maps.kinds import file_outputs
 from backlit.runtime.stages import cores
 from PIL import Image
 from support import zoo
@@ -125,11 +123,6 @@ def backlit(session: Session, runs: int, files: list[Path], top: int, recipe: st
         return [list(one.value.boxes) if one.value else [] for one in found]
 
 
-def needed(recipe: str) -> Callable[[Contract], Sequence[str]]:
-    """The maps that a session computes for a recipe, as the command opens it."""
-    return lambda contract: file_outputs(fitted(recipe, contract).map, contract)
-
-
 def classifier(arch: str | None, folder: Path) -> tuple[str, Obvious, Path]:
     """Its name, the obvious script with it, and its Backlit file."""
     file, data = folder / "model.backlit.onnx", shared_data()
@@ -182,8 +175,8 @@ def compare(
 
 def end_to_end(obvious: Obvious, file: Path, files: list[Path], arguments: Any) -> None:
     threads, runs = plan("cpu", None, None)
-    session = Session(file, "cpu", threads, needed("default"))
-    raw = Session(file, "cpu", threads, needed("textbook"))
+    session = Session(file, "cpu", threads, partial(needed, "default"))
+    raw = Session(file, "cpu", threads, partial(needed, "textbook"))
     print(f"\nJPEG to boxes, {len(files)} images, chunks of {arguments.chunk}, {cores()} cores")
     print("  classes  obvious img/s  backlit img/s  ratio (quartiles)")
     for top in (int(text) for text in arguments.tops.split(",")):

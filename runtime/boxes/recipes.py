@@ -9,6 +9,7 @@ from ..arrays import Floats
 from ..contract import Contract
 from ..errors import OptionError
 from ..maps.kinds import AnyKind, file_outputs, get_kind, offers
+from ..maps.object import POWER, SMOOTHING
 
 if TYPE_CHECKING:
     from .grabcut import Middle
@@ -51,8 +52,8 @@ class Recipe:
     map: AnyKind = "object"
     otherwise: str | None = None
     crops: int = 1
-    power: float = 0.7
-    smoothing: float = 0.03
+    power: float = POWER
+    smoothing: float = SMOOTHING
     seeds: Literal["quantile", "otsu"] = "otsu"
     foreground: float = 0.3
     background: float = 0.6
@@ -159,3 +160,12 @@ def fitted(recipe: str | Recipe, contract: Contract) -> Recipe:
         return fitted(chosen.otherwise, contract)
     file_outputs(chosen.map, contract)  # or its error
     return chosen
+
+
+def needed(recipe: str | Recipe, contract: Contract) -> list[str]:
+    """The outputs of a file that its boxes are made of.
+
+    Raises:
+        OptionError: no recipe has that name, or nothing takes its place.
+    """
+    return list(file_outputs(fitted(recipe, contract).map, contract))

@@ -218,7 +218,7 @@ def _evaluation(
 ) -> Evaluation:
     from ..backend.options import parse
     from ..backend.plan import plan
-    from ..boxes.recipes import fitted, get_recipe
+    from ..boxes.recipes import fitted, get_recipe, needed
     from ..evaluation import datasets
     from ..evaluation.measure import Evaluation
     from ..maps.kinds import file_outputs, offers
@@ -228,7 +228,7 @@ def _evaluation(
     wanted = get_recipe(recipe).starting_from(kind)
 
     def maps(contract: Contract) -> set[str]:
-        names = set(file_outputs(fitted(wanted, contract).map, contract))
+        names = set(needed(wanted, contract))
         if baselines == "all" and offers("saliency", contract):  # the textbook recipe cuts on it
             names.update(file_outputs("saliency", contract))
         return names

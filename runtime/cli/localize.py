@@ -23,7 +23,6 @@ from .picture_options import Asked, picture_options
 
 if TYPE_CHECKING:
     from ..boxes.recipes import Recipe
-    from ..contract import Contract
     from ..drawing.panels import Row
     from ..drawing.pictures import Look
     from ..output.run_log import Line
@@ -111,9 +110,9 @@ def localize(
     csv:  a row for each class: x0, y0, x1, y1 as in the JSON lines.
     """  # noqa: D301 (\b is click's, not a backslash)
     from .. import located, pipeline
-    from ..boxes.recipes import fitted, get_recipe
+    from ..boxes.recipes import fitted, get_recipe, needed
     from ..drawing.pictures import localization_rows
-    from ..maps.kinds import file_outputs, get_kind
+    from ..maps.kinds import get_kind
     from ..output.run_log import RunLog
     from .pictures import Pictures, named
 
@@ -129,10 +128,7 @@ def localize(
         },
     )
 
-    def maps(contract: Contract) -> list[str]:
-        return list(file_outputs(fitted(wanted, contract).map, contract))
-
-    run = ImageRun(ctx, out, maps=maps, beside=asked.beside(), **options)
+    run = ImageRun(ctx, out, maps=partial(needed, wanted), beside=asked.beside(), **options)
     chosen = fitted(wanted, run.session.contract)
     views = chosen.crops if crops is None else int(crops)
     shown = get_kind(chosen.map)

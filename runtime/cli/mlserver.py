@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ..maps.kinds import KINDS
 from .overwrite import overwrite_option
+from .service_options import kind_option, most_classes_option, name_option, recipe_option
 
 
 @click.command(
@@ -20,26 +20,11 @@ Examples:
 )
 @click.argument("file", type=click.Path())
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The folder.")
-@click.option("--name", help="Of the model that clients ask for.  [default: the file's]")
+@name_option
 @click.option("--providers", help="Execution providers that must load, such as cuda,cpu.")
-@click.option(
-    "--recipe", default="default", show_default=True, help="How a map becomes a box: see localize."
-)
-@click.option(
-    "--map",
-    "kind",
-    type=click.Choice(list(KINDS)),
-    metavar="MAP",
-    help="Which map boxes start from.  [default: what the recipe wants]",
-)
-@click.option(
-    "--max-top",
-    type=click.IntRange(1, 1000),
-    metavar="K",
-    default=10,
-    show_default=True,
-    help="Classes of a request.",
-)
+@recipe_option
+@kind_option("")
+@most_classes_option
 @overwrite_option
 def mlserver(
     file: str,

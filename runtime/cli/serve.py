@@ -12,6 +12,7 @@ import click
 from ..errors import no_service
 from .image_run import crops_option, provider_option
 from .map_options import map_options
+from .service_options import recipe_option
 
 if TYPE_CHECKING:
     from ..maps.kind import Kind
@@ -46,9 +47,7 @@ Examples:
     show_default=True,
     help="Processes, each with the file open on every device and with limits of its own.",
 )
-@click.option(
-    "--recipe", default="default", show_default=True, help="How a map becomes a box: see localize."
-)
+@recipe_option
 @crops_option("what the recipe wants")
 @map_options("what the recipe wants")
 @click.option(

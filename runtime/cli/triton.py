@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from ..maps.kinds import KINDS
 from .overwrite import overwrite_option
+from .service_options import kind_option, most_classes_option, name_option, recipe_option
 
 
 @click.command(
@@ -24,7 +24,7 @@ Examples:
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of the repository."
 )
-@click.option("--name", help="Of the model that clients ask for.  [default: the file's]")
+@name_option
 @click.option(
     "--backend",
     type=click.Choice(["onnxruntime", "tensorrt", "python"]),
@@ -42,16 +42,8 @@ Examples:
 @click.option(
     "--device", metavar="N,...", help="GPUs by number.  [default: all, or the CPU where none is]"
 )
-@click.option(
-    "--recipe", default="default", show_default=True, help="How a map becomes a box: see localize."
-)
-@click.option(
-    "--map",
-    "kind",
-    type=click.Choice(list(KINDS)),
-    metavar="MAP",
-    help="Which map boxes start from: one of the file's.  [default: what the recipe wants]",
-)
+@recipe_option
+@kind_option(": one of the file's")
 @click.option("--maps", metavar="MAP,...", help="Further maps of the file that are returned.")
 @click.option(
     "--max-images",
@@ -59,14 +51,7 @@ Examples:
     metavar="N",
     help="Images of a run, at most.  [default: 32; 4 on the CPU with --backend python]",
 )
-@click.option(
-    "--max-top",
-    type=click.IntRange(1, 1000),
-    metavar="K",
-    default=10,
-    show_default=True,
-    help="Classes of a request.",
-)
+@most_classes_option
 @click.option(
     "--delay",
     type=click.FloatRange(0, 10_000),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..backend.outputs import Outputs
     from ..backend.runner import Runner
 
-_POWER, _SMOOTHING = 0.7, 0.03  # of the default recipe, whose foreground this judges
+POWER, SMOOTHING = 0.7, 0.03  # of recipes unless they say otherwise: this judges their foreground
 _SCATTERED = 0.05
 
 
@@ -67,7 +67,7 @@ def scattered(features: Floats, gains: Floats) -> float:
     """
     from .evidence import evidence, otsu_threshold  # OpenCV, 0.2 s
 
-    ground = evidence(features, _POWER, _SMOOTHING)
-    strength = np.square(evidence(gains, _POWER, _SMOOTHING).astype(np.float64))
+    ground = evidence(features, POWER, SMOOTHING)
+    strength = np.square(evidence(gains, POWER, SMOOTHING).astype(np.float64))
     total = float(strength.sum())
     return float(strength[ground <= otsu_threshold(ground)].sum()) / total if total > 0 else 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -10,12 +11,11 @@ from .. import pipeline
 from ..backend.placement import summary
 from ..backend.plan import plan
 from ..backend.probing import candidates
-from ..boxes.recipes import fitted
-from ..contract import Contract
+from ..boxes.recipes import fitted, needed
 from ..decoding import decoded_one
 from ..errors import OptionError
 from ..located import boxes
-from ..maps.kinds import file_outputs, get_kind
+from ..maps.kinds import get_kind
 from ..session import Session
 from .engine import Engine
 from .logs import LOG
@@ -63,14 +63,13 @@ def _sessions(settings: Settings, provider: str, threads: int | None) -> list[Se
             "leave it out, or add --providers cuda.",
         )
 
-    def maps(contract: Contract) -> list[str]:
-        return list(file_outputs(fitted(settings.recipe, contract).map, contract))
-
     def opened(device: int | None) -> Session:
         options = {name: dict(own) for name, own in settings.options.items()}
         if device is not None:
             options.setdefault(provider, {})["device_id"] = str(device)
-        return Session(settings.file, settings.providers, threads, maps, options)
+        return Session(
+            settings.file, settings.providers, threads, partial(needed, settings.recipe), options
+        )
 
     return [opened(device) for device in settings.devices or (None,)]
 
